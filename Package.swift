@@ -1,0 +1,79 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let package = Package(
+    name: "nanoflow",
+    platforms: [.macOS(.v15)],
+    products: [
+        .library(name: "NanoFlow", targets: ["NanoFlow"]),
+        .executable(name: "nanoflow", targets: ["NanoFlowCLI"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
+    ],
+    // Bottom to top: a target imports only what stands above it here.
+    targets: [
+        .target(name: "CNanoKernels"),
+        .target(name: "CNanoSystem"),
+        .systemLibrary(
+            name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
+        .target(name: "NanoDevice", dependencies: ["CNanoKernels", "CNanoSystem"]),
+        .target(name: "NanoTokenizer", dependencies: ["CPCRE2"]),
+        .target(name: "NanoModel", dependencies: ["CNanoKernels", "NanoDevice", "NanoTokenizer"]),
+        .target(
+            name: "NanoFlow",
+            dependencies: ["CNanoKernels", "NanoDevice", "NanoTokenizer", "NanoModel"]),
+        .target(
+            name: "NanoServer",
+            dependencies: [
+                "NanoFlow",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        .executableTarget(
+            name: "NanoFlowCLI",
+            dependencies: [
+                "NanoDevice", "NanoTokenizer", "NanoModel", "NanoFlow", "NanoServer",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        .executableTarget(
+            name: "TenLineExample", dependencies: ["NanoFlow"], path: "Examples/TenLineExample"),
+
+        .target(
+            name: "NanoTestSupport",
+            dependencies: ["NanoDevice", "NanoTokenizer", "NanoModel", "NanoFlow"],
+            path: "Tests/NanoTestSupport"),
+        .testTarget(
+            name: "NanoKernelsTests", dependencies: ["CNanoKernels", "NanoTestSupport"]),
+        .testTarget(
+            name: "NanoTokenizerTests", dependencies: ["NanoTokenizer", "NanoTestSupport"]),
+        .testTarget(
+            name: "NanoModelTests", dependencies: ["NanoModel", "CNanoKernels", "NanoTestSupport"]),
+        .testTarget(
+            name: "NanoFlowTests", dependencies: ["NanoFlow", "NanoTestSupport"]),
+        .testTarget(
+            name: "NanoServerTests",
+            dependencies: [
+                "NanoServer", "NanoTestSupport",
+                .product(name: "HummingbirdTesting", package: "hummingbird"),
+            ]),
+    ],
+    swiftLanguageModes: [.v6],
+    cLanguageStandard: .c17
+)
+
+for target in package.targets where target.type != .system {
+    if target.name.hasPrefix("C") {
+        target.cSettings = [.treatAllWarnings(as: .error)]
+    } else {
+        target.swiftSettings = [
+            .enableUpcomingFeature("ExistentialAny"),
+            .enableUpcomingFeature("InternalImportsByDefault"),
+            .enableUpcomingFeature("MemberImportVisibility"),
+            .treatAllWarnings(as: .error),
+        ]
+    }
+}

@@ -1,0 +1,179 @@
+// The whole contract between Swift, which decides, and the kernels, which compute.
+//
+// Every kernel is a pure function over the rows or panels that the caller names: no globals, no
+// allocation, no threads, no I/O. Pointers do not alias unless a parameter says so.
+//
+// Batch invariance: the bits of one output row depend only on that row's inputs, never on which
+// rows or panels share the call. Reductions therefore run in a fixed order, stated per kernel.
+// Two instruction sets may differ from each other in the last bits; one never differs from itself.
+//
+// Shape letters: R rows (tokens), K inputs of a matrix, N outputs, P panels of 32 outputs,
+// G groups of inputs, H query heads of one KV head, D head dimension.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef uint16_t nk_bf16;  // the upper half of an IEEE-754 binary32
+
+enum {
+    NK_PANEL = 32,        // outputs in one panel of a packed matrix
+    NK_KV_BLOCK = 16,     // tokens in one block of the paged KV cache
+    NK_MAX_HEAD_DIM = 256,
+    NK_MAX_GROUP_HEADS = 16,  // query heads that may share one KV head
+};
+
+typedef enum { NK_ISA_PORTABLE = 0, NK_ISA_AVX512 = 1 } nk_isa;
+
+typedef enum { NK_KV_F32 = 0, NK_KV_BF16 = 1 } nk_kv_type;
+
+// What a matrix product does with its result. ADD accumulates into `out` (the residual stream).
+typedef enum { NK_STORE = 0, NK_ADD = 1 } nk_epilogue;
+
+// Where a tile of a matrix product writes: out[row][column], f32, row stride in elements, at least
+// 32 * panels of the whole matrix, so that a last partial panel may be written in full.
+typedef struct {
+    float *out;
+    ptrdiff_t stride;
+    const float *bias;  // (32 * panels) or NULL
+    nk_epilogue epilogue;
+} nk_output;
+
+// f32 matrix: panels[p][k][32].
+typedef struct {
+    const float *panels;
+    int inputs;  // K
+} nk_matrix_f32;
+
+// bf16 matrix: panels[p][K2 / 2][32][2], K2 = K rounded up to 2, the extra input zero.
+typedef struct {
+    const nk_bf16 *panels;
+    int inputs;
+} nk_matrix_bf16;
+
+// int8 matrix: panels[p][K4 / 4][32][4], weight + 128 as u8, K4 = K rounded up to 4 (extra inputs
+// hold 128); scales[p][g][32]. Group g covers inputs [g * group_size, min((g + 1) * group_size, K)),
+// group_size a multiple of 4; the last group may be shorter. weight = (u8 - 128) * scale.
+typedef struct {
+    const uint8_t *panels;
+    const float *scales;
+    int inputs;
+    int group_size;
+} nk_matrix_int8;
+
+// int8 rows: values[row][K4], the extra inputs zero; scales[row][g]; sums[row][g] is the sum of the
+// row's values in group g, which corrects for the +128 of the weights.
+typedef struct {
+    const int8_t *values;
+    ptrdiff_t stride;  // of values, bytes: K4
+    const float *scales;
+    const int32_t *sums;
+    ptrdiff_t group_stride;  // of scales and sums, elements: number of groups
+} nk_rows_int8;
+
+// The paged KV cache of one layer. Block b of KV head h starts at base + b * block_stride +
+// h * head_stride (bytes). bf16: K panel [D/2][16][2] then V panel [16/2][D][2]; f32: K panel
+// [D][16] then V panel [16][D]. The 16 is the token within the block, so token t of a sequence is
+// slot t % 16 of block table[t / 16].
+typedef struct {
+    unsigned char *base;
+    ptrdiff_t block_stride;
+    ptrdiff_t head_stride;
+    nk_kv_type type;
+} nk_kv_layer;
+
+// Rows of one sequence at consecutive positions first_position, first_position + 1, ...
+// that attend, with the H query heads that share KV head `kv_head`.
+typedef struct {
+    const float *query;  // (rows, H, D): row stride given, heads D apart
+    ptrdiff_t query_stride;
+    float *out;  // (rows, H, D)
+    ptrdiff_t out_stride;
+    int rows;
+    int heads;
+    int head_dim;
+    int kv_head;
+    int first_position;
+    const int32_t *block_table;
+    float scale;
+} nk_attention_piece;
+
+typedef struct {
+    const char *name;  // "portable", "avx512_vnni_bf16"
+
+    // out[r][32p + j] = sum over k of x[r][k] * w[32p + j][k] for rows [0, rows) of x and out, panels
+    // [first_panel, first_panel + panel_count). Order: one accumulator per output, k ascending.
+    void (*linear_f32)(
+        const float *x, ptrdiff_t x_stride, int rows, nk_matrix_f32 matrix, int first_panel,
+        int panel_count, nk_output output);
+    // The same on bf16 inputs with f32 accumulation; inputs are taken two at a time, ascending.
+    // x rows are padded with a zero to an even K.
+    void (*linear_bf16)(
+        const nk_bf16 *x, ptrdiff_t x_stride, int rows, nk_matrix_bf16 matrix, int first_panel,
+        int panel_count, nk_output output);
+    // The same on int8: per group, an exact integer dot product; then
+    // acc += (dot - 128 * sum) * row scale * weight scale in f32, groups ascending.
+    void (*linear_int8)(
+        nk_rows_int8 x, int rows, nk_matrix_int8 matrix, int first_panel, int panel_count,
+        nk_output output);
+
+    // out[i] = x[i] * weight[i] / sqrt(mean(x^2) + epsilon)
+    void (*rms_norm)(const float *x, const float *weight, float epsilon, int count, float *out);
+    // out[i] = silu(gate[i]) * up[i]; out may be gate.
+    void (*silu_multiply)(const float *gate, const float *up, int count, float *out);
+    // Round to nearest even. Writes count rounded up to 2, the extra element zero.
+    void (*convert_bf16)(const float *x, int count, nk_bf16 *out);
+    // One row, symmetric, a scale per group: scale = max|x| / 127, value = round to nearest even of
+    // x / scale; a group of zeros has scale 0. Writes count rounded up to 4, the extra elements zero.
+    void (*quantize_int8)(
+        const float *x, int count, int group_size, int8_t *values, float *scales, int32_t *sums);
+
+    // Causal attention: row i sees positions [0, first_position + i]. Online softmax over absolute
+    // key blocks of 16 in ascending order (running maximum and sum updated once a block).
+    // Slots of the last block beyond the row's position may hold anything, NaN included.
+    void (*attention)(nk_attention_piece piece, nk_kv_layer cache);
+
+    // The largest value and its smallest index. NaN never wins; all NaN gives index 0.
+    int (*argmax)(const float *x, int count, float *maximum);
+    // Sum over i of exp((x[i] - maximum) * inverse_temperature).
+    float (*sum_exp)(const float *x, int count, float maximum, float inverse_temperature);
+} nk_kernels;
+
+// The best instruction set of this CPU that has kernels here.
+nk_isa nk_best_isa(void);
+// True if this CPU can run the kernels of `isa`.
+bool nk_supports(nk_isa isa);
+// The kernels of an instruction set; portable is the reference twin of the others.
+const nk_kernels *nk_kernels_for(nk_isa isa);
+
+// CPU features that choose the default precision.
+bool nk_has_vnni(void);
+bool nk_has_bf16(void);
+
+// --- Packing, once at load. `rows` are consecutive outputs of one panel: weights[row][K], f32;
+// rows < 32 fill the rest of the panel with zero weights.
+void nk_pack_f32(const float *weights, int rows, int inputs, float *panel);
+void nk_pack_bf16(const float *weights, int rows, int inputs, nk_bf16 *panel);
+void nk_pack_int8(
+    const float *weights, int rows, int inputs, int group_size, uint8_t *panel, float *scales);
+
+// --- Rotary embedding of one row, in place. cosines and sines are (rotary_dim / 2) for the row's
+// position. interleaved: pairs (2i, 2i + 1), as GGUF stores llama; else (i, i + rotary_dim / 2).
+void nk_rope(
+    float *heads, int head_count, int head_dim, int rotary_dim, const float *cosines,
+    const float *sines, bool interleaved);
+
+// Writes one token's K and V (heads, D) of every KV head into slot `position` % 16 of `block`.
+void nk_kv_append(
+    const float *key, const float *value, int kv_heads, int head_dim, nk_kv_layer cache,
+    int32_t block, int position);
+
+// Bytes of one KV head in one block.
+size_t nk_kv_head_bytes(nk_kv_type type, int head_dim);
+
+// --- GGUF block formats to f32. `count` is a multiple of the format's block length.
+// Returns false for a type that is not supported. `type` is ggml's number.
+bool nk_dequantize(int type, const void *source, int64_t count, float *out);
+// Elements and bytes of one block; both 0 for a type that is not supported.
+void nk_block_format(int type, int *elements, int *bytes);
