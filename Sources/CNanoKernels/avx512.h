@@ -1,0 +1,75 @@
+// What the AVX-512 kernels share. Every function carries its own target, so that the rest of the
+// program still runs on any x86-64.
+#pragma once
+
+#include <immintrin.h>
+
+#include "isa.h"
+#include "numbers.h"
+
+#define NK_AVX512 \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")))
+#define NK_INLINE static inline NK_AVX512 __attribute__((always_inline))
+
+// For loops over the accumulators of a tile: they must become registers.
+#if defined(__clang__)
+#define NK_UNROLL _Pragma("clang loop unroll(full)")
+#define NK_UNROLL_TWICE _Pragma("clang loop unroll_count(2)")
+#else
+#define NK_UNROLL
+#define NK_UNROLL_TWICE
+#endif
+
+enum { NK_LANES = 16 };
+
+void nk_avx512_linear_f32(
+    const float *x, ptrdiff_t x_stride, int rows, nk_matrix_f32 matrix, int first_panel,
+    int panel_count, nk_output output);
+void nk_avx512_linear_bf16(
+    const nk_bf16 *x, ptrdiff_t x_stride, int rows, nk_matrix_bf16 matrix, int first_panel,
+    int panel_count, nk_output output);
+void nk_avx512_linear_int8(
+    nk_rows_int8 x, int rows, nk_matrix_int8 matrix, int first_panel, int panel_count,
+    nk_output output);
+void nk_avx512_attention(nk_attention_piece piece, nk_kv_layer cache);
+
+// Lanes of a row that starts at `first` and ends before `count`.
+NK_INLINE __mmask16 nk_lanes_left(int first, int count) {
+    int left = count - first;
+    return left >= NK_LANES ? 0xffff : (__mmask16)((1u << left) - 1);
+}
+
+// The horizontal reductions fold the vector in half four times: one fixed tree.
+NK_INLINE float nk_sum_lanes(__m512 v) {
+    __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+}
+
+NK_INLINE float nk_max_lanes(__m512 v) {
+    __m256 a = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_max_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
+}
+
+// e^x within 1.5e-7 relative; 0 below -104, infinity above 88.73, NaN stays NaN, e^0 is exactly 1.
+// x = n ln 2 + f with |f| <= ln 2 / 2, and a minimax polynomial of degree 6 for e^f.
+NK_INLINE __m512 nk_exp(__m512 x) {
+    // Of two operands max and min return the second if one is NaN.
+    x = _mm512_min_ps(_mm512_set1_ps(89.0f), _mm512_max_ps(_mm512_set1_ps(-104.0f), x));
+    __m512 n = _mm512_roundscale_ps(
+        _mm512_mul_ps(x, _mm512_set1_ps(0x1.715476p+0f)),
+        _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m512 f = _mm512_fnmadd_ps(n, _mm512_set1_ps(0x1.62e4p-1f), x);
+    f = _mm512_fnmadd_ps(n, _mm512_set1_ps(0x1.7f7d1cp-20f), f);
+    __m512 p = _mm512_set1_ps(0x1.6a23dp-10f);
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.123a2p-7f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.5558f2p-5f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.555492p-3f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.fffffcp-2f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
+    return _mm512_scalef_ps(p, n);
+}

@@ -1,0 +1,196 @@
+import CNanoSystem
+import Glibc
+import Synchronization
+
+/// Work that execution units share: operations in an order, each cut into independent tiles.
+///
+/// `dependencies(of:)` and `tileCount(of:)` are asked once, when the program is submitted; `run`
+/// is called from the units' threads, every tile exactly once, after all tiles of the operation's
+/// dependencies. A dependency stands earlier in the order.
+package protocol TiledProgram: AnyObject {
+    var operationCount: Int { get }
+    func tileCount(of operation: Int) -> Int
+    func dependencies(of operation: Int) -> [Int]
+    func run(operation: Int, tile: Int, unit: Int)
+}
+
+/// Worker threads, one a core, that run tiled programs one after another.
+///
+/// Each unit walks a program's operations in order: it waits on the counters of an operation's
+/// dependencies, then takes tiles from the operation's counter until none is left. A unit that the
+/// system has put aside holds up only the tile it has in hand. No lock is taken and nothing is
+/// allocated while a program runs; units without a program spin briefly, then sleep.
+///
+/// `@unchecked Sendable`: `submit` and `stop` belong to one thread at a time (the engine's), the
+/// counters are atomic, and a slot's plain fields are written before `submitted` is released.
+package final class ExecutionUnits: @unchecked Sendable {
+    package let count: Int
+    private let slots: [ProgramSlot]
+    private let submitted = FutexWord()
+    private let completed = FutexWord()
+    private let isStopping = Atomic<Bool>(false)
+    private var threads: [ServiceThread] = []
+
+    /// Programs that may be submitted and not completed.
+    package static let queueDepth = 2
+    // One more slot than can be queued, times two: a unit that is late in leaving a completed
+    // program must find its slot intact while the next ones are submitted.
+    private static let slotCount = 4
+
+    /// Starts `count` units, pinned in turn to `cpus` where there are as many.
+    package init(count: Int, cpus: [Int], maxOperationCount: Int) {
+        precondition(count > 0, "There must be at least one execution unit.")
+        self.count = count
+        slots = (0..<Self.slotCount).map { _ in
+            ProgramSlot(capacity: maxOperationCount, unitCount: count)
+        }
+        for unit in 0..<count {
+            let cpu = count <= cpus.count ? cpus[unit] : nil
+            threads.append(
+                ServiceThread(name: "nano-unit-\(unit)", stackByteCount: 4 << 20) { [self] in
+                    if let cpu { _ = ns_pin_to_cpu(Int32(cpu)) }
+                    serve(unit: unit)
+                })
+        }
+    }
+
+    /// Queues a program behind those submitted before and returns its number, from 1.
+    ///
+    /// The caller keeps the program, and all that its tiles touch, alive and unchanged until
+    /// ``wait(for:)`` has returned for it.
+    package func submit(_ program: any TiledProgram) -> UInt32 {
+        let number = submitted.load() &+ 1
+        precondition(
+            number &- completed.load() <= Self.queueDepth,
+            "At most \(Self.queueDepth) programs may be in flight.")
+        let slot = slots[Int(number) % Self.slotCount]
+        while slot.departed.load(ordering: .acquiring) < count { sched_yield() }
+        slot.fill(with: program)
+        submitted.store(number)
+        return number
+    }
+
+    /// Returns when every tile of the program has run; its effects are visible then.
+    package func wait(for number: UInt32) {
+        // Signed difference: the counters may wrap.
+        while Int32(bitPattern: completed.load() &- number) < 0 {
+            completed.sleep(while: completed.load(), unlessReached: number)
+        }
+    }
+
+    /// Ends the threads after the programs in flight.
+    package func stop() {
+        isStopping.store(true, ordering: .releasing)
+        submitted.wake()
+        threads.forEach { $0.join() }
+        threads = []
+    }
+
+    private func serve(unit: Int) {
+        var next: UInt32 = 1
+        while awaitProgram(next) {
+            let slot = slots[Int(next) % Self.slotCount]
+            slot.walk(unit: unit)
+            if slot.announceOnce() { completed.advance(to: next) }
+            slot.departed.wrappingAdd(1, ordering: .releasing)
+            next &+= 1
+        }
+    }
+
+    private func awaitProgram(_ number: UInt32) -> Bool {
+        // About 50 microseconds of spinning: longer than the engine takes between two steps when
+        // it forms one ahead, shorter than anyone notices on an idle machine.
+        var patience = 1000
+        while Int32(bitPattern: submitted.load() &- number) < 0 {
+            if isStopping.load(ordering: .acquiring) { return false }
+            if patience > 0 {
+                patience -= 1
+                ns_pause()
+            } else {
+                submitted.sleep(while: submitted.load(), unlessReached: number)
+            }
+        }
+        return true
+    }
+}
+
+/// A submitted program with its counters.
+private final class ProgramSlot {
+    private var program: (any TiledProgram)?
+    private var operationCount = 0
+    private let capacity: Int
+    private let tileCounts: UnsafeMutablePointer<Int>
+    private var dependencies: [[Int]] = []
+    private let claimed: UnsafeMutablePointer<Atomic<Int>>
+    private let finished: UnsafeMutablePointer<Atomic<Int>>
+    private let isAnnounced = Atomic<Bool>(false)
+    /// Units that have left the program; all of them before the slot is filled again.
+    let departed: Atomic<Int>
+
+    init(capacity: Int, unitCount: Int) {
+        self.capacity = capacity
+        tileCounts = .allocate(capacity: capacity)
+        claimed = .allocate(capacity: capacity)
+        finished = .allocate(capacity: capacity)
+        for index in 0..<capacity {
+            (claimed + index).initialize(to: Atomic(0))
+            (finished + index).initialize(to: Atomic(0))
+        }
+        departed = Atomic(unitCount)
+    }
+
+    deinit {
+        claimed.deinitialize(count: capacity).deallocate()
+        finished.deinitialize(count: capacity).deallocate()
+        tileCounts.deallocate()
+    }
+
+    func fill(with program: any TiledProgram) {
+        operationCount = program.operationCount
+        precondition(operationCount <= capacity, "The program has more operations than planned.")
+        self.program = program
+        dependencies = (0..<operationCount).map(program.dependencies(of:))
+        for index in 0..<operationCount {
+            precondition(
+                dependencies[index].allSatisfy { $0 < index },
+                "An operation must stand behind its dependencies.")
+            tileCounts[index] = program.tileCount(of: index)
+            claimed[index].store(0, ordering: .relaxed)
+            finished[index].store(0, ordering: .relaxed)
+        }
+        isAnnounced.store(false, ordering: .relaxed)
+        departed.store(0, ordering: .relaxed)
+    }
+
+    func walk(unit: Int) {
+        guard let program else { preconditionFailure("A unit walked an empty slot.") }
+        for index in 0..<operationCount {
+            for dependency in dependencies[index] { awaitAll(dependency) }
+            while true {
+                let tile = claimed[index].wrappingAdd(1, ordering: .relaxed).oldValue
+                guard tile < tileCounts[index] else { break }
+                program.run(operation: index, tile: tile, unit: unit)
+                finished[index].wrappingAdd(1, ordering: .releasing)
+            }
+        }
+        for index in 0..<operationCount { awaitAll(index) }
+    }
+
+    /// True for the first unit that asks.
+    func announceOnce() -> Bool {
+        !isAnnounced.exchange(true, ordering: .acquiringAndReleasing)
+    }
+
+    private func awaitAll(_ index: Int) {
+        // Another unit has the last tiles in hand. On few cores it may need this very core.
+        var patience = 200
+        while finished[index].load(ordering: .acquiring) < tileCounts[index] {
+            if patience > 0 {
+                patience -= 1
+                ns_pause()
+            } else {
+                sched_yield()
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+package import CNanoKernels
+
+/// The memory of the paged KV cache: [layer][block][KV head][K panel | V panel].
+///
+/// A block holds 16 tokens; within a layer it is one run of bytes. Which block belongs to whom is
+/// the block pool's business; this type only knows addresses.
+package struct KVArena: Sendable {
+    /// Tokens in a block.
+    package static let blockSize = NK_KV_BLOCK
+
+    package let layerCount: Int
+    package let blockCount: Int
+    private let type: nk_kv_type
+    private let headByteCount: Int
+    private let blockByteCount: Int
+    private nonisolated(unsafe) let base: UnsafeMutablePointer<UInt8>
+
+    /// Bytes of one block in all layers.
+    package static func blockByteCount(
+        layers: Int, kvHeads: Int, headDimension: Int, type: nk_kv_type
+    ) -> Int {
+        layers * kvHeads * nk_kv_head_bytes(type, Int32(headDimension))
+    }
+
+    /// Cuts `blockCount` blocks for every layer.
+    package init(
+        layers: Int, kvHeads: Int, headDimension: Int, type: nk_kv_type, blockCount: Int,
+        arena: MemoryArena
+    ) {
+        layerCount = layers
+        self.blockCount = blockCount
+        self.type = type
+        headByteCount = nk_kv_head_bytes(type, Int32(headDimension))
+        blockByteCount = kvHeads * headByteCount
+        let bytes = arena.cut(UInt8.self, count: layers * blockCount * blockByteCount)
+        guard let base = bytes.baseAddress else {
+            preconditionFailure("The KV cache must have at least one block.")
+        }
+        self.base = base
+    }
+
+    /// The cache of one layer, as the kernels take it.
+    package func layer(_ index: Int) -> nk_kv_layer {
+        precondition(index >= 0 && index < layerCount, "The layer must exist.")
+        return nk_kv_layer(
+            base: base + index * blockCount * blockByteCount, block_stride: blockByteCount,
+            head_stride: headByteCount, type: type)
+    }
+}

@@ -1,0 +1,34 @@
+/// How the numbers of a matrix, and of the activations it multiplies, are stored.
+package enum MatrixFormat: Sendable, Hashable {
+    /// 32-bit floats.
+    case f32
+    /// bfloat16.
+    case bf16
+    /// 8-bit integers; each run of `groupSize` inputs shares a scale. A multiple of 4, at least 4;
+    /// a group size of the number of inputs or more means one scale per output and per token.
+    case int8(groupSize: Int)
+
+    /// Inputs of a row as stored, padded to what one dot-product instruction takes.
+    package func paddedInputs(_ inputs: Int) -> Int {
+        switch self {
+        case .f32: inputs
+        case .bf16: (inputs + 1) & ~1
+        case .int8: (inputs + 3) & ~3
+        }
+    }
+
+    /// Groups of inputs that have a scale of their own; 0 for floats.
+    package func groupCount(_ inputs: Int) -> Int {
+        guard case .int8(let size) = self else { return 0 }
+        return (inputs + size - 1) / size
+    }
+
+    /// Bytes of one stored number.
+    package var elementByteCount: Int {
+        switch self {
+        case .f32: 4
+        case .bf16: 2
+        case .int8: 1
+        }
+    }
+}

@@ -1,0 +1,57 @@
+/// The arithmetic of the matrix products.
+public enum Precision: String, Sendable, Hashable, CaseIterable {
+    /// 32-bit floats throughout: the reference.
+    case f32
+    /// bfloat16 weights and activations, f32 accumulation.
+    case bf16
+    /// 8-bit integers with one scale per group of inputs, for weights and for activations.
+    case int8
+}
+
+/// How keys and values are stored in the KV cache.
+public enum KVPrecision: String, Sendable, Hashable, CaseIterable {
+    /// 32-bit floats; only with `Precision.f32`.
+    case f32
+    /// bfloat16.
+    case bf16
+}
+
+/// What the engine is to use of the machine, and its limits.
+public struct EngineConfiguration: Sendable, Hashable {
+    /// nil: int8 where the CPU has VNNI, else bf16 where it has BF16 dot products, else f32.
+    public var precision: Precision?
+    /// nil: f32 with f32, else bf16.
+    public var kvPrecision: KVPrecision?
+    /// Inputs that share a scale in int8: 32, 64, 192, or 0 for one scale per output; nil chooses.
+    public var groupSize: Int?
+    /// Execution units; nil: the CPUs that this process may use.
+    public var threadCount: Int?
+    /// Bytes of the KV cache; nil: 40 % of what machine and cgroup leave, at most what
+    /// `maxSequences` sequences of the longest length need.
+    public var kvCacheByteCount: Int?
+    /// Sequences that run at once.
+    public var maxSequences: Int
+    /// Tokens in one step.
+    public var maxBatchedTokens: Int
+    /// Tokens of prompt and completion together; nil: the model's context.
+    public var maxModelLength: Int?
+    /// Requests that may wait.
+    public var maxQueuedRequests: Int
+
+    /// The defaults suit a machine that serves one model.
+    public init(
+        precision: Precision? = nil, kvPrecision: KVPrecision? = nil, groupSize: Int? = nil,
+        threadCount: Int? = nil, kvCacheByteCount: Int? = nil, maxSequences: Int = 256,
+        maxBatchedTokens: Int = 512, maxModelLength: Int? = nil, maxQueuedRequests: Int = 4096
+    ) {
+        self.precision = precision
+        self.kvPrecision = kvPrecision
+        self.groupSize = groupSize
+        self.threadCount = threadCount
+        self.kvCacheByteCount = kvCacheByteCount
+        self.maxSequences = maxSequences
+        self.maxBatchedTokens = maxBatchedTokens
+        self.maxModelLength = maxModelLength
+        self.maxQueuedRequests = maxQueuedRequests
+    }
+}

@@ -1,0 +1,99 @@
+import NanoDevice
+import Synchronization
+
+/// The way into the engine: requests and aborts from any thread, drained once a step.
+package final class EngineInbox: Sendable {
+    enum Message: Sendable {
+        case submit(SequenceID, EngineRequest)
+        case abort(SequenceID)
+    }
+
+    private struct State {
+        var messages: [Message] = []
+        var nextID: SequenceID = 1
+        var unfinishedCount = 0
+        var isClosed = false
+    }
+
+    private let state = Mutex(State())
+    private let bell = FutexWord()
+    private let capacity: Int
+
+    /// Room for `capacity` requests, waiting and running together.
+    package init(capacity: Int) {
+        self.capacity = capacity
+    }
+
+    /// Requests submitted and not finished.
+    package var unfinishedCount: Int { state.withLock(\.unfinishedCount) }
+
+    /// Queues a request.
+    ///
+    /// - Throws: ``NanoFlowError`` when the queue is full or the engine has stopped.
+    package func submit(_ request: EngineRequest) throws(NanoFlowError) -> SequenceID {
+        let id = try state.withLock { state throws(NanoFlowError) in
+            guard !state.isClosed else { throw .engineStopped }
+            guard state.unfinishedCount < capacity else {
+                throw NanoFlowError(
+                    .queueFull, field: "requests", limit: "\(capacity) at once",
+                    given: "\(state.unfinishedCount + 1)",
+                    message: "The queue is full: \(capacity) requests are running or waiting.")
+            }
+            let id = state.nextID
+            state.nextID += 1
+            state.unfinishedCount += 1
+            state.messages.append(.submit(id, request))
+            return id
+        }
+        ring()
+        return id
+    }
+
+    /// Asks for the end of a request; it is in no batch formed after the engine has seen this.
+    package func abort(_ id: SequenceID) {
+        state.withLock { state in
+            if !state.isClosed { state.messages.append(.abort(id)) }
+        }
+        ring()
+    }
+
+    /// Refuses requests from now on; the engine ends those it has.
+    package func close() {
+        state.withLock { $0.isClosed = true }
+        ring()
+    }
+
+    // MARK: - The engine's side
+
+    var isClosed: Bool { state.withLock(\.isClosed) }
+
+    func drain() -> [Message] {
+        state.withLock { state in
+            defer { state.messages.removeAll(keepingCapacity: true) }
+            return state.messages
+        }
+    }
+
+    /// Notes that a request has ended.
+    func finish() {
+        state.withLock { $0.unfinishedCount -= 1 }
+    }
+
+    /// Sleeps until there may be a message; `rings` is the count seen before the last drain.
+    func awaitRing(after rings: UInt32) {
+        bell.sleep(while: rings, unlessReached: rings &+ 1)
+    }
+
+    var rings: UInt32 { bell.load() }
+
+    private func ring() {
+        bell.advance(to: bell.load() &+ 1)
+    }
+}
+
+extension NanoFlowError {
+    package static var engineStopped: NanoFlowError {
+        NanoFlowError(
+            .engineStopped, field: "engine", message: "The engine is shutting down or has stopped.")
+    }
+}

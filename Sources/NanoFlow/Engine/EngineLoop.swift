@@ -1,0 +1,177 @@
+import NanoDevice
+import NanoTokenizer
+
+/// The engine: a loop on its own thread that owns all mutable state.
+///
+/// Read ``step()`` first. In: requests from the ``EngineInbox``. Out: events to each request.
+struct EngineLoop: ~Copyable {
+    private let inbox: EngineInbox
+    private let pipeline: Pipeline
+    private let tokenizer: Tokenizer
+    private var scheduler: Scheduler
+    private var requests: [SequenceID: ActiveRequest] = [:]
+    private var inFlight: Pipeline.Launched?
+
+    init(
+        inbox: EngineInbox, pipeline: Pipeline, tokenizer: Tokenizer, limits: Scheduler.Limits
+    ) {
+        self.inbox = inbox
+        self.pipeline = pipeline
+        self.tokenizer = tokenizer
+        scheduler = Scheduler(limits)
+    }
+
+    /// Serves until the inbox is closed, then ends what is left.
+    mutating func run() {
+        while !inbox.isClosed {
+            let rings = inbox.rings
+            let isBusy = step()
+            if !isBusy { inbox.awaitRing(after: rings) }
+        }
+        if let last = inFlight { pipeline.wait(for: last) }
+        admit(inbox.drain())
+        for id in requests.keys.sorted() { end(id, .abort) }
+    }
+
+    /// One step: launch the next batch, then settle the one before it while the next one runs.
+    ///
+    /// Returns false when there was nothing to do.
+    private mutating func step() -> Bool {
+        admit(inbox.drain())
+        let launched = scheduler.schedule().map { launch($0) }
+        let previous = inFlight
+        inFlight = launched
+        if let previous { settle(previous) }
+        return launched != nil || previous != nil
+    }
+
+    private mutating func admit(_ messages: [EngineInbox.Message]) {
+        for message in messages {
+            switch message {
+            case .submit(let id, let request):
+                requests[id] = ActiveRequest(request)
+                switch request.task {
+                case .complete(_, let maxTokens):
+                    scheduler.add(id, promptCount: request.prompt.count, maxTokens: maxTokens)
+                case .score:
+                    scheduler.add(
+                        id, promptCount: request.prompt.count, maxTokens: 1, isScored: true)
+                }
+            case .abort(let id):
+                if requests[id] != nil { end(id, .abort) }
+            }
+        }
+    }
+
+    private mutating func launch(_ batch: Batch) -> Pipeline.Launched {
+        for item in batch.items {
+            guard let request = requests[item.sequence], !request.hasBegun else { continue }
+            requests[item.sequence]?.hasBegun = true
+            pipeline.tables.begin(
+                slot: item.slot, prompt: request.prompt, sampling: request.slotSampling)
+        }
+        return pipeline.launch(batch)
+    }
+
+    /// Reads the results of a step, tests the ends, tells the requests.
+    private mutating func settle(_ step: Pipeline.Launched) {
+        pipeline.wait(for: step)
+        scheduler.complete(step: step.batch.step)
+        for (index, item) in step.batch.items.enumerated() {
+            // A sequence that ended one step ago is still in this one; its token is discarded.
+            guard requests[item.sequence] != nil else { continue }
+            switch item.logits {
+            case .none: break
+            case .last: settleToken(item.sequence, step, index)
+            case .all: settleScores(item, step, index)
+            }
+        }
+    }
+
+    private mutating func settleToken(_ id: SequenceID, _ step: Pipeline.Launched, _ item: Int) {
+        let (result, alternatives) = pipeline.result(of: step, item: item)
+        let token = GeneratedToken(
+            id: Int(result.token), bytes: tokenizer.textBytes(of: Int(result.token)),
+            logprob: result.logprob.isNaN ? nil : Double(result.logprob),
+            alternatives: alternatives.map {
+                TokenLogprob(token: Int($0.token), logprob: Double($0.logprob))
+            })
+        if let reason = requests[id]?.accept(token, endTokens: tokenizer.endOfGenerationTokens) {
+            end(id, reason)
+        }
+    }
+
+    private mutating func settleScores(
+        _ item: Batch.Item, _ step: Pipeline.Launched, _ index: Int
+    ) {
+        guard let count = requests[item.sequence]?.prompt.count else { return }
+        for (row, position) in item.positions.enumerated() where position + 1 < count {
+            let (result, _) = pipeline.result(of: step, item: index, row: row)
+            requests[item.sequence]?.scores[position] = result.logprob
+        }
+        if item.positions.upperBound == count { end(item.sequence, .length) }
+    }
+
+    private mutating func end(_ id: SequenceID, _ reason: FinishReason) {
+        scheduler.end(id)
+        requests.removeValue(forKey: id)?.finish(reason)
+        inbox.finish()
+    }
+}
+
+/// A request in the engine, with what its completion has come to.
+private struct ActiveRequest {
+    let prompt: [Int32]
+    let slotSampling: SlotSampling
+    var hasBegun = false
+    /// By position; the last position's next token is unknown.
+    var scores: [Float]
+    private let task: EngineRequest.Task
+    private let events: AsyncStream<EngineEvent>.Continuation
+    private var stopMatcher: StopMatcher
+    private var completionTokens = 0
+
+    init(_ request: EngineRequest) {
+        prompt = request.prompt
+        task = request.task
+        events = request.events
+        let parameters =
+            switch request.task {
+            case .complete(let parameters, _): parameters
+            case .score: SamplingParameters(temperature: 0)
+            }
+        slotSampling = SlotSampling(
+            parameters, seed: parameters.seed ?? .random(in: .min ... .max),
+            promptCount: prompt.count)
+        stopMatcher = StopMatcher(parameters.stopStrings)
+        switch request.task {
+        case .complete: scores = []
+        case .score: scores = [Float](repeating: 0, count: prompt.count - 1)
+        }
+    }
+
+    /// Tells the token; returns why the completion ends with it, if it does.
+    mutating func accept(_ token: GeneratedToken, endTokens: Set<Int>) -> FinishReason? {
+        guard case .complete(let parameters, let maxTokens) = task else { return nil }
+        completionTokens += 1
+        if parameters.stopTokens.contains(token.id)
+            || (!parameters.ignoresEndOfSequence && endTokens.contains(token.id))
+        {
+            // An ending token is counted, and is no text.
+            events.yield(.token(token, certain: []))
+            return .stop
+        }
+        let (certain, isMatched) = stopMatcher.append(token.bytes)
+        events.yield(.token(token, certain: certain))
+        if isMatched { return .stop }
+        return completionTokens == maxTokens ? .length : nil
+    }
+
+    consuming func finish(_ reason: FinishReason) {
+        if !scores.isEmpty, reason != .abort { events.yield(.scores(scores)) }
+        let rest = stopMatcher.finish()
+        events.yield(
+            .finished(reason, rest: rest, completionTokens: completionTokens))
+        events.finish()
+    }
+}

@@ -1,0 +1,137 @@
+package import CNanoKernels
+package import NanoDevice
+package import NanoModel
+
+/// The configuration with every choice made: what this model on this machine will run with.
+package struct EngineSettings: Sendable {
+    package let precision: Precision
+    package let kvPrecision: KVPrecision
+    package let format: MatrixFormat
+    package let threadCount: Int
+    package let limits: Scheduler.Limits
+    package let budget: MemoryBudget
+
+    /// int8 groups when nobody says otherwise: a perplexity within 0.3 % of f32 on SmolLM2-135M,
+    /// where one scale per output loses 3 % (docs/LOG.md).
+    package static let defaultGroupSize = 64
+
+    /// Makes the choices.
+    ///
+    /// - Parameters:
+    ///   - plan: Makes the weights' plan for a format; tells what they will take.
+    /// - Throws: ``NanoFlowError`` for a value out of range, and when memory does not suffice.
+    package init(
+        _ configuration: EngineConfiguration, model: ModelConfiguration, machine: Machine,
+        weightByteCount: (MatrixFormat) throws(NanoFlowError) -> Int
+    ) throws(NanoFlowError) {
+        try configuration.validate(model)
+        precision = configuration.precision ?? Self.bestPrecision(machine)
+        kvPrecision = configuration.kvPrecision ?? (precision == .f32 ? .f32 : .bf16)
+        guard kvPrecision != .f32 || precision == .f32 else {
+            throw NanoFlowError(
+                .invalidConfiguration, field: "kv-precision",
+                limit: "bf16 with --precision \(precision.rawValue)", given: "f32")
+        }
+        format =
+            switch precision {
+            case .f32: .f32
+            case .bf16: .bf16
+            case .int8: .int8(groupSize: Self.groupSize(configuration.groupSize))
+            }
+        threadCount = configuration.threadCount ?? machine.usableThreadCount
+        let length = configuration.maxModelLength ?? model.contextLength
+        var limits = Scheduler.Limits(
+            sequences: configuration.maxSequences,
+            batchedTokens: configuration.maxBatchedTokens,
+            logitRows: min(configuration.maxBatchedTokens, max(configuration.maxSequences, 64)),
+            blockSize: KVArena.blockSize, blockCount: 1, sequenceLength: length)
+        var budget = MemoryBudget(availableByteCount: machine.availableByteCount)
+        budget.add("weights", try weightByteCount(format))
+        budget.add(
+            "activations and tables",
+            Pipeline.byteCount(model, limits, format: format, unitCount: threadCount))
+        let block = KVArena.blockByteCount(
+            layers: model.layerCount, kvHeads: model.kvHeadCount,
+            headDimension: model.headDimension, type: kvPrecision.kernelType)
+        limits.blockCount = try Self.blockCount(
+            configuration, limits, blockByteCount: block,
+            left: machine.availableByteCount - budget.totalByteCount)
+        budget.add("KV cache", limits.blockCount * block)
+        try budget.check()
+        self.limits = limits
+        self.budget = budget
+    }
+
+    private static func bestPrecision(_ machine: Machine) -> Precision {
+        if machine.hasInt8DotProduct { return .int8 }
+        return machine.hasBFloat16DotProduct ? .bf16 : .f32
+    }
+
+    /// 0 asks for one scale per output, which any group longer than a row is.
+    private static func groupSize(_ configured: Int?) -> Int {
+        guard let configured else { return defaultGroupSize }
+        return configured == 0 ? 1 << 24 : configured
+    }
+
+    private static func blockCount(
+        _ configuration: EngineConfiguration, _ limits: Scheduler.Limits, blockByteCount: Int,
+        left: Int
+    ) throws(NanoFlowError) -> Int {
+        let perSequence = limits.blocks(for: limits.sequenceLength)
+        let useful = limits.sequences * perSequence
+        let granted = configuration.kvCacheByteCount ?? max(0, left) / 10 * 4
+        let count = min(useful, granted / blockByteCount)
+        guard count >= perSequence else {
+            throw NanoFlowError(
+                .insufficientMemory, field: "kv-cache-memory",
+                limit: "at least \(bytes(perSequence * blockByteCount))", given: bytes(granted),
+                message: "The KV cache must hold one sequence of \(limits.sequenceLength) tokens: "
+                    + "\(perSequence) blocks x \(bytes(blockByteCount)) = "
+                    + "\(bytes(perSequence * blockByteCount)). It may take \(bytes(granted)). "
+                    + "A smaller --max-model-len needs less.")
+        }
+        return count
+    }
+}
+
+extension KVPrecision {
+    package var kernelType: nk_kv_type {
+        switch self {
+        case .f32: NK_KV_F32
+        case .bf16: NK_KV_BF16
+        }
+    }
+}
+
+extension EngineConfiguration {
+    /// The group sizes that int8 matrices can have; 0 is one scale per output.
+    package static let groupSizes = [0, 32, 64, 192]
+
+    fileprivate func validate(_ model: ModelConfiguration) throws(NanoFlowError) {
+        try Self.check("max-num-seqs", maxSequences, 1...4096)
+        try Self.check("max-num-batched-tokens", maxBatchedTokens, 1...65_536)
+        try Self.check("max-queued-requests", maxQueuedRequests, 1...1_000_000)
+        if let threadCount { try Self.check("threads", threadCount, 1...1024) }
+        if let maxModelLength {
+            try Self.check("max-model-len", maxModelLength, 2...model.contextLength)
+        }
+        if let kvCacheByteCount {
+            try Self.check("kv-cache-memory", kvCacheByteCount, 1...(1 << 50))
+        }
+        if let groupSize, !Self.groupSizes.contains(groupSize) {
+            throw NanoFlowError(
+                .invalidConfiguration, field: "group-size", limit: "auto, 0, 32, 64 or 192",
+                given: "\(groupSize)")
+        }
+    }
+
+    private static func check(
+        _ field: String, _ value: Int, _ range: ClosedRange<Int>
+    ) throws(NanoFlowError) {
+        guard range.contains(value) else {
+            throw NanoFlowError(
+                .invalidConfiguration, field: field,
+                limit: "\(range.lowerBound) to \(range.upperBound)", given: "\(value)")
+        }
+    }
+}

@@ -1,0 +1,223 @@
+import NanoDevice
+import NanoModel
+import NanoTokenizer
+
+/// A model, loaded and ready: text in, text out.
+///
+/// The server and the command line stand on this same door. Text exists on this side of it only;
+/// the engine behind it takes token ids and gives token ids.
+public final class LLM: Sendable {
+    /// The model's name, as its file gives it.
+    public let modelName: String
+    /// Tokens that prompt and completion may have together.
+    public let maxModelLength: Int
+    package let engine: Engine
+
+    /// Loads a GGUF file and starts the engine.
+    ///
+    /// - Parameters:
+    ///   - path: The GGUF file.
+    ///   - configuration: Precision, threads, memory and limits.
+    ///   - progress: Called with what is being done and how far it is, 0...1.
+    /// - Throws: ``NanoFlowError``.
+    public init(
+        model path: String, configuration: EngineConfiguration = EngineConfiguration(),
+        progress: (@Sendable (String, Double) -> Void)? = nil
+    ) async throws {
+        engine = try await onThread("nano-load") {
+            try Engine(
+                path: path, configuration: configuration, progress: progress ?? { _, _ in })
+        }
+        modelName = engine.model.name
+        maxModelLength = engine.settings.limits.sequenceLength
+    }
+
+    /// Starts a completion; its events arrive as they are computed. Dropping the stream aborts it.
+    ///
+    /// - Throws: ``NanoFlowError`` for a bad prompt or parameter, a full queue, a stopped engine.
+    public func stream(
+        _ prompt: Prompt, sampling: SamplingParameters = SamplingParameters()
+    ) throws -> AsyncThrowingStream<GenerationEvent, any Error> {
+        let tokens = try tokens(of: prompt)
+        try sampling.validate(vocabularyCount: engine.model.vocabularyCount)
+        let task = EngineRequest.Task.complete(
+            sampling, maxTokens: try maxTokens(sampling, promptCount: tokens.count))
+        let events = try submit(tokens, task)
+        return AsyncThrowingStream(
+            unfolding: CompletionText(promptCount: tokens.count, events: events).next)
+    }
+
+    /// Waits for a whole completion.
+    ///
+    /// - Throws: ``NanoFlowError`` as ``stream(_:sampling:)``, or `CancellationError`.
+    public func generate(
+        _ prompt: Prompt, sampling: SamplingParameters = SamplingParameters()
+    ) async throws -> Completion {
+        var text = ""
+        var tokens: [GeneratedToken] = []
+        for try await event in try stream(prompt, sampling: sampling) {
+            switch event {
+            case .token(let token, let piece):
+                tokens.append(token)
+                text += piece
+            case .finished(let reason, let rest, let usage):
+                return Completion(
+                    text: text + rest, tokens: tokens, finishReason: reason, usage: usage)
+            }
+        }
+        throw CancellationError()
+    }
+
+    /// The log-probability of each token but the first, under the model, given those before it.
+    package func score(_ tokens: [Int]) async throws -> [Float] {
+        try check(tokens)
+        guard tokens.count > 1 else { return [] }
+        for await event in try submit(tokens, .score) {
+            if case .scores(let scores) = event { return scores }
+        }
+        throw CancellationError()
+    }
+
+    /// Requests submitted and not finished.
+    package var runningRequestCount: Int { engine.inbox.unfinishedCount }
+
+    /// The bytes of one token, empty for special tokens.
+    package func bytes(of token: Int) -> [UInt8] { engine.tokenizer.textBytes(of: token) }
+
+    /// Ends the streams in flight with `.abort`, stops the engine and frees its memory.
+    public func shutdown() async {
+        let engine = engine
+        try? await onThread("nano-shutdown") { engine.stop() }
+    }
+
+    // MARK: - Prompts
+
+    /// The token ids of a prompt, as the engine would take them.
+    ///
+    /// - Throws: ``NanoFlowError`` when the prompt is empty, too long or of unknown tokens, and
+    ///   when the chat template refuses the messages.
+    package func tokens(of prompt: Prompt) throws -> [Int] {
+        let tokens: [Int]
+        switch prompt {
+        case .text(let text):
+            tokens = engine.tokenizer.encode(
+                text, addSpecialTokens: true, parseSpecialTokens: true)
+        case .tokens(let given):
+            tokens = given
+        case .chat(let messages):
+            tokens = engine.tokenizer.encode(
+                try render(messages), parseSpecialTokens: true)
+        }
+        try check(tokens)
+        return tokens
+    }
+
+    private func check(_ tokens: [Int]) throws(NanoFlowError) {
+        guard !tokens.isEmpty else {
+            throw NanoFlowError(
+                .invalidRequest, field: "prompt", limit: "at least one token", given: "none")
+        }
+        guard tokens.count < maxModelLength else {
+            throw NanoFlowError(
+                .contextLengthExceeded, field: "prompt", limit: "\(maxModelLength)",
+                given: "\(tokens.count)",
+                message: "The prompt has \(tokens.count) tokens; the context is "
+                    + "\(maxModelLength) tokens, one of them at least for the completion.")
+        }
+        let count = engine.model.vocabularyCount
+        if let unknown = tokens.first(where: { $0 < 0 || $0 >= count }) {
+            throw NanoFlowError(
+                .invalidRequest, field: "prompt", limit: "token ids from 0 to \(count - 1)",
+                given: "\(unknown)")
+        }
+    }
+
+    private func maxTokens(
+        _ sampling: SamplingParameters, promptCount: Int
+    ) throws(NanoFlowError) -> Int {
+        let room = maxModelLength - promptCount
+        guard let asked = sampling.maxTokens else { return room }
+        guard asked <= room else {
+            throw NanoFlowError(
+                .contextLengthExceeded, field: "max_tokens", limit: "\(room)", given: "\(asked)",
+                message: "The prompt has \(promptCount) tokens and max_tokens is \(asked): "
+                    + "together more than the context of \(maxModelLength) tokens.")
+        }
+        return asked
+    }
+
+    private func render(_ messages: [ChatMessage]) throws(NanoFlowError) -> String {
+        guard let template = engine.chatTemplate else {
+            throw NanoFlowError(
+                .invalidRequest, field: "messages",
+                message: "The model's file has no chat template; use a plain prompt.")
+        }
+        let spelling = { (token: Int?) -> TemplateValue in
+            guard let token else { return .undefined }
+            return .string(String(decoding: self.engine.tokenizer.bytes(of: token), as: UTF8.self))
+        }
+        do {
+            return try template.render([
+                "messages": .list(
+                    messages.map {
+                        ["role": .string($0.role), "content": .string($0.content)]
+                    }),
+                "add_generation_prompt": true,
+                "bos_token": spelling(engine.tokenizer.beginningOfSequence),
+                "eos_token": spelling(engine.tokenizer.endOfSequence),
+            ])
+        } catch {
+            throw NanoFlowError(.invalidRequest, field: "messages", message: "\(error)")
+        }
+    }
+
+    private func submit(
+        _ tokens: [Int], _ task: EngineRequest.Task
+    ) throws(NanoFlowError) -> AsyncStream<EngineEvent> {
+        // Bounded by the completion's length: at most one event a token.
+        let (events, continuation) = AsyncStream.makeStream(of: EngineEvent.self)
+        let inbox = engine.inbox
+        let id = try inbox.submit(
+            EngineRequest(prompt: tokens.map(Int32.init), task: task, events: continuation))
+        continuation.onTermination = { reason in
+            if case .cancelled = reason { inbox.abort(id) }
+        }
+        return events
+    }
+}
+
+/// Turns the engine's events into text: whole characters only.
+private final class CompletionText: Sendable {
+    private let promptCount: Int
+    private nonisolated(unsafe) var iterator: AsyncStream<EngineEvent>.Iterator
+    private nonisolated(unsafe) var decoder = ByteDecoder()
+
+    init(promptCount: Int, events: AsyncStream<EngineEvent>) {
+        self.promptCount = promptCount
+        iterator = events.makeAsyncIterator()
+    }
+
+    /// The next event; an `AsyncThrowingStream` asks for one at a time.
+    @Sendable func next() async throws -> GenerationEvent? {
+        switch await iterator.next() {
+        case .token(let token, let certain):
+            return .token(token, text: decoder.append(certain))
+        case .finished(let reason, let rest, let completionTokens):
+            let text = decoder.append(rest) + decoder.finish()
+            return .finished(
+                reason, text: text,
+                usage: TokenUsage(promptTokens: promptCount, completionTokens: completionTokens))
+        case .scores, nil:
+            return nil
+        }
+    }
+}
+
+/// Runs blocking work on a thread of its own, so that no thread of Swift's concurrency waits.
+private func onThread<Value: Sendable>(
+    _ name: String, _ body: @escaping @Sendable () throws -> Value
+) async throws -> Value {
+    try await withCheckedThrowingContinuation { continuation in
+        ServiceThread(name: name) { continuation.resume(with: Result { try body() }) }.detach()
+    }
+}

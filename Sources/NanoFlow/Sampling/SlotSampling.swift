@@ -1,0 +1,56 @@
+/// How the tokens of one slot's sequence are drawn: plain numbers that the execution units read.
+package struct SlotSampling: Sendable, Hashable {
+    package var temperature: Float
+    /// 0: all.
+    package var topK: Int
+    package var topP: Double
+    package var minP: Double
+    package var repetitionPenalty: Float
+    package var presencePenalty: Float
+    package var frequencyPenalty: Float
+    package var seed: UInt64
+    /// Tokens before this position are the prompt's: the last two penalties do not count them.
+    package var promptCount: Int
+    /// Alternatives to report beside the token's own log-probability; nil: no log-probabilities.
+    package var logprobCount: Int?
+
+    package init(_ parameters: SamplingParameters, seed: UInt64, promptCount: Int) {
+        temperature = Float(parameters.temperature)
+        topK = parameters.topK
+        topP = parameters.topP
+        minP = parameters.minP
+        repetitionPenalty = Float(parameters.repetitionPenalty)
+        presencePenalty = Float(parameters.presencePenalty)
+        frequencyPenalty = Float(parameters.frequencyPenalty)
+        self.seed = seed
+        self.promptCount = promptCount
+        logprobCount = parameters.logprobCount
+    }
+
+    var hasPenalties: Bool {
+        repetitionPenalty != 1 || presencePenalty != 0 || frequencyPenalty != 0
+    }
+
+    /// A number in [0, 1) that depends on the seed and the position alone, so that a draw does not
+    /// depend on what else runs (SplitMix64, Steele et al. 2014, over both).
+    package func uniform(at position: Int) -> Double {
+        var state = seed &+ UInt64(bitPattern: Int64(position)) &* 0x9E37_79B9_7F4A_7C15
+        for _ in 0..<2 {
+            state &+= 0x9E37_79B9_7F4A_7C15
+            state = (state ^ (state >> 30)) &* 0xBF58_476D_1CE4_E5B9
+            state = (state ^ (state >> 27)) &* 0x94D0_49BB_1331_11EB
+            state ^= state >> 31
+        }
+        return Double(state >> 11) * 0x1p-53
+    }
+}
+
+/// What sampling or scoring one row of logits gave.
+package struct RowResult: Sendable {
+    /// The sampled token, or the scored one.
+    package var token: Int32 = 0
+    /// Its log-probability under the model's own distribution; NaN where nobody asked.
+    package var logprob: Float = .nan
+    /// Alternatives written behind it in the step's table.
+    package var alternativeCount: Int32 = 0
+}

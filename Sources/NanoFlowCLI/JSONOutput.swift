@@ -1,0 +1,43 @@
+import Foundation
+import NanoFlow
+
+/// What every JSON file of the command says beside its figures.
+struct RunDescription: Encodable {
+    let schemaVersion = 1
+    let machine: MachineDescription
+    let kernels: String
+    let model: String
+    let precision: String
+    let kvPrecision: String
+    let threads: Int
+
+    struct MachineDescription: Encodable {
+        let cpus: Int
+        let memoryBytes: Int
+    }
+
+    init(_ llm: LLM) {
+        let engine = llm.engine
+        machine = MachineDescription(
+            cpus: engine.machine.allowedCPUs.count,
+            memoryBytes: Int(ProcessInfo.processInfo.physicalMemory))
+        kernels = engine.kernelName
+        model = llm.modelName
+        precision = engine.settings.precision.rawValue
+        kvPrecision = engine.settings.kvPrecision.rawValue
+        threads = engine.settings.threadCount
+    }
+}
+
+/// Writes a value as JSON with snake_case keys; "-" is standard output.
+func writeJSON(_ value: some Encodable, to path: String) throws {
+    let encoder = JSONEncoder()
+    encoder.keyEncodingStrategy = .convertToSnakeCase
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    let data = try encoder.encode(value) + Data("\n".utf8)
+    if path == "-" {
+        FileHandle.standardOutput.write(data)
+    } else {
+        try data.write(to: URL(fileURLWithPath: path))
+    }
+}

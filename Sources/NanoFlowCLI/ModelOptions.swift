@@ -1,0 +1,111 @@
+import ArgumentParser
+import Foundation
+import NanoFlow
+
+/// The options that choose a model and what the engine may use.
+struct ModelOptions: ParsableArguments {
+    @Option(help: "The model: a GGUF file.")
+    var model: String
+
+    @Option(
+        help: """
+            Arithmetic of the matrix products: f32, bf16 or int8 (default: int8 where the CPU has \
+            VNNI, else bf16 where it has BF16, else f32).
+            """)
+    var precision: Precision?
+
+    @Option(help: "KV cache: f32 (only with --precision f32, its default) or bf16.")
+    var kvPrecision: KVPrecision?
+
+    @Option(
+        help: "Inputs that share a scale in int8: auto (64), 0 (one scale an output), 32, 64, 192.")
+    var groupSize: GroupSize = .auto
+
+    @Option(help: "Execution units (default: the CPUs that this process may use).")
+    var threads: Int?
+
+    @Option(
+        help: """
+            Bytes of the KV cache, as 512M or 8G (default: 40 % of what machine and control group \
+            leave, at most what --max-num-seqs sequences of --max-model-len need).
+            """)
+    var kvCacheMemory: ByteSize?
+
+    @Option(help: "Sequences that run at once.")
+    var maxNumSeqs = 256
+
+    @Option(help: "Tokens in one step.")
+    var maxNumBatchedTokens = 512
+
+    @Option(help: "Tokens of prompt and completion together (default: the model's context).")
+    var maxModelLen: Int?
+
+    var configuration: EngineConfiguration {
+        EngineConfiguration(
+            precision: precision, kvPrecision: kvPrecision, groupSize: groupSize.size,
+            threadCount: threads, kvCacheByteCount: kvCacheMemory?.count,
+            maxSequences: maxNumSeqs, maxBatchedTokens: maxNumBatchedTokens,
+            maxModelLength: maxModelLen)
+    }
+
+    /// Loads the model, showing progress on standard error; a failure ends the command.
+    func load() async throws -> LLM {
+        let progress = ProgressLine()
+        do {
+            let llm = try await LLM(model: model, configuration: configuration) {
+                progress.show($0, $1)
+            }
+            progress.clear()
+            return llm
+        } catch let error as NanoFlowError {
+            progress.clear()
+            printError("nanoflow: \(error)")
+            switch error.code {
+            case .modelLoading: throw ExitCode(3)
+            case .insufficientMemory: throw ExitCode(4)
+            case .invalidConfiguration: throw ExitCode.validationFailure
+            default: throw ExitCode.failure
+            }
+        }
+    }
+}
+
+extension Precision: ExpressibleByArgument {}
+extension KVPrecision: ExpressibleByArgument {}
+
+/// `auto`, or a number of inputs.
+struct GroupSize: ExpressibleByArgument {
+    static let auto = GroupSize(size: nil)
+
+    let size: Int?
+
+    private init(size: Int?) { self.size = size }
+
+    init?(argument: String) {
+        if argument == "auto" {
+            self = .auto
+        } else if let size = Int(argument), EngineConfiguration.groupSizes.contains(size) {
+            self.init(size: size)
+        } else {
+            return nil
+        }
+    }
+
+    var defaultValueDescription: String { size.map(String.init) ?? "auto" }
+}
+
+/// A number of bytes, with K, M, G or T for powers of 1024.
+struct ByteSize: ExpressibleByArgument {
+    let count: Int
+
+    init?(argument: String) {
+        let units = ["K": 10, "M": 20, "G": 30, "T": 40]
+        let shift = argument.last.flatMap { units[$0.uppercased()] }
+        let digits = shift == nil ? argument : String(argument.dropLast())
+        guard let number = Double(digits), number > 0, number.isFinite else { return nil }
+        guard let count = Int(exactly: (number * Double(1 << (shift ?? 0))).rounded()) else {
+            return nil
+        }
+        self.count = count
+    }
+}

@@ -1,0 +1,79 @@
+import ArgumentParser
+import Logging
+import NanoFlow
+import NanoServer
+
+/// `nanoflow serve`: the OpenAI-compatible server.
+struct ServeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve", abstract: "Serves a model through an OpenAI-compatible HTTP API.")
+
+    @OptionGroup var options: ModelOptions
+
+    @Option(help: "Address to listen on.")
+    var host = "127.0.0.1"
+
+    @Option(help: "Port to listen on; 0 takes any free one.")
+    var port = 8000
+
+    @Option(help: "The model's name for clients (default: the name in its file).")
+    var servedModelName: String?
+
+    func validate() throws {
+        guard (0...65_535).contains(port) else {
+            throw ValidationError("--port must be 0 to 65535. Given: \(port).")
+        }
+    }
+
+    func run() async throws {
+        let llm = try await options.load()
+        printError(summary(of: llm))
+        let name = servedModelName ?? llm.modelName
+        let host = host
+        let server = NanoServer(
+            generator: llm,
+            configuration: ServerConfiguration(
+                host: host, port: port, servedModelName: servedModelName)
+        ) { port in
+            printPart(Self.greeting(url: "http://\(host):\(port)", model: name))
+        }
+        do {
+            try await server.run()
+        } catch {
+            printError("nanoflow: the server cannot listen on \(host):\(port): \(error)")
+            await llm.shutdown()
+            throw ExitCode.failure
+        }
+        await llm.shutdown()
+    }
+
+    private func summary(of llm: LLM) -> String {
+        let engine = llm.engine
+        let settings = engine.settings
+        return """
+            model    \(llm.modelName), \(engine.model.architecture.rawValue), \
+            context \(llm.maxModelLength) tokens
+            kernels  \(engine.kernelName), precision \(settings.precision.rawValue), \
+            KV cache \(settings.kvPrecision.rawValue)
+            threads  \(settings.threadCount) on CPUs \
+            \(engine.machine.allowedCPUs.map(String.init).joined(separator: ", "))
+            batch    \(settings.limits.sequences) sequences, \
+            \(settings.limits.batchedTokens) tokens a step, \
+            KV cache of \(settings.limits.blockCount * settings.limits.blockSize) tokens
+            memory
+            \(settings.budget.description)
+            """
+    }
+
+    private static func greeting(url: String, model: String) -> String {
+        let content = "What is the capital of France?"
+        return """
+            Serving \(model) at \(url)
+
+            curl \(url)/v1/chat/completions -H 'Content-Type: application/json' -d '\
+            {"model": "\(model)", "temperature": 0, "max_tokens": 64, \
+            "messages": [{"role": "user", "content": "\(content)"}]}'
+
+            """
+    }
+}

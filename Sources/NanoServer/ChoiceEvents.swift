@@ -1,0 +1,45 @@
+import NanoFlow
+import NIOCore
+
+/// An event of one of a request's choices.
+struct ChoiceEvent: Sendable {
+    let index: Int
+    let event: GenerationEvent
+}
+
+/// Calls `body` with the events of all streams in the order in which they happen, until all have
+/// finished.
+///
+/// When the connection closes, the task is cancelled, a stream fails or `body` throws, all streams
+/// are dropped, which aborts what still runs.
+///
+/// - Throws: What a stream or `body` threw; `CancellationError` when the client has gone.
+func forEachEvent(
+    of streams: [AsyncThrowingStream<GenerationEvent, any Error>], on channel: any Channel,
+    _ body: (ChoiceEvent) async throws -> Void
+) async throws {
+    let (events, relay) = AsyncThrowingStream<ChoiceEvent, any Error>.makeStream()
+    channel.onClose { relay.finish(throwing: CancellationError()) }
+    defer { channel.onClose(nil) }
+    try await withThrowingTaskGroup(of: Void.self) { group in
+        for (index, stream) in streams.enumerated() {
+            group.addTask {
+                do {
+                    for try await event in stream {
+                        relay.yield(ChoiceEvent(index: index, event: event))
+                    }
+                } catch {
+                    relay.finish(throwing: error)
+                }
+            }
+        }
+        var unfinishedCount = streams.count
+        for try await event in events {
+            try await body(event)
+            guard case .finished = event.event else { continue }
+            unfinishedCount -= 1
+            if unfinishedCount == 0 { return }
+        }
+        throw CancellationError()
+    }
+}

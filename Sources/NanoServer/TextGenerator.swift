@@ -1,0 +1,19 @@
+package import NanoFlow
+
+/// What the server needs of a model; tests put a scripted one in its place.
+package protocol TextGenerator: Sendable {
+    /// The model's name, as its file gives it.
+    var modelName: String { get }
+    /// Tokens that prompt and completion may have together.
+    var maxModelLength: Int { get }
+    /// The token ids of a prompt.
+    func tokens(of prompt: Prompt) throws -> [Int]
+    /// The bytes of one token, empty for special tokens.
+    func bytes(of token: Int) -> [UInt8]
+    /// Starts a completion; dropping the stream aborts it.
+    func stream(
+        _ prompt: Prompt, sampling: SamplingParameters
+    ) throws -> AsyncThrowingStream<GenerationEvent, any Error>
+}
+
+extension LLM: TextGenerator {}

@@ -1,0 +1,62 @@
+import CNanoKernels
+import Testing
+
+/// An instruction set that this machine can run; tests take each as an argument.
+enum KernelSet: String, CaseIterable, Sendable, CustomTestStringConvertible {
+    case portable
+    case avx512
+
+    static let supported = allCases.filter { nk_supports($0.isa) }
+
+    var isa: nk_isa { self == .avx512 ? NK_ISA_AVX512 : NK_ISA_PORTABLE }
+    var kernels: nk_kernels { nk_kernels_for(isa).pointee }
+    var testDescription: String { rawValue }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): a short generator whose seed is its whole state.
+struct SplitMix64: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+        return z ^ (z >> 31)
+    }
+
+    mutating func floats(_ count: Int, in range: ClosedRange<Float> = -1...1) -> [Float] {
+        (0..<count).map { _ in Float.random(in: range, using: &self) }
+    }
+}
+
+/// Half the distance from 1 to the next `Float`: the relative error of one rounding.
+let unitRoundoff = 0x1p-24
+
+/// The nearest bfloat16 by its distance in double precision, ties to the even one.
+func nearestBF16(_ value: Float) -> UInt16 {
+    let below = value.bitPattern & 0xffff_0000
+    if value.isNaN { return UInt16(value.bitPattern >> 16) | 0x40 }
+    if value.isInfinite || below == value.bitPattern { return UInt16(below >> 16) }
+    let above = below + 0x1_0000
+    // Past the largest finite value the next step has the size of the one before.
+    let low = Double(Float(bitPattern: below))
+    let step = abs(
+        low - Double(Float(bitPattern: below - (below & 0x7f80_0000 == 0 ? 0 : 0x1_0000))))
+    let aboveValue = Float(bitPattern: above)
+    let high = aboveValue.isFinite ? Double(aboveValue) : low + (low < 0 ? -step : step)
+    let toLow = abs(Double(value) - low)
+    let toHigh = abs(high - Double(value))
+    let picksLow = toLow == toHigh ? (below >> 16) % 2 == 0 : toLow < toHigh
+    return UInt16((picksLow ? below : above) >> 16)
+}
+
+func float(fromBF16 bits: UInt16) -> Float { Float(bitPattern: UInt32(bits) << 16) }
+
+func roundedToBF16(_ values: [Float]) -> [Float] {
+    values.map { float(fromBF16: nearestBF16($0)) }
+}
+
+func bits(_ values: some Sequence<Float>) -> [UInt32] { values.map(\.bitPattern) }

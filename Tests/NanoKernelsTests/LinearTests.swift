@@ -1,0 +1,112 @@
+import CNanoKernels
+import Testing
+
+@Suite struct LinearTests {
+    @Test(arguments: KernelSet.supported, LinearFormat.all)
+    func aProductIsCloseToItsDoublePrecisionReference(set: KernelSet, format: LinearFormat) {
+        for (seed, shape) in LinearShape.odd.enumerated() {
+            let linear = LinearCase(format, shape, seed: UInt64(seed))
+            let out = linear.multiply(set)
+            let (products, tolerances) = linear.reference()
+            var worst = 0.0
+            for row in 0..<shape.rows {
+                for output in 0..<shape.outputs {
+                    let index = row * shape.outputs + output
+                    let error = abs(Double(out[row * linear.stride + output]) - products[index])
+                    worst = max(worst, error / tolerances[index])
+                    if error.isNaN { worst = .infinity }
+                }
+            }
+            #expect(worst <= 1, "\(shape), seed \(seed)")
+        }
+    }
+
+    @Test(arguments: KernelSet.supported, LinearFormat.all)
+    func aRowHasTheSameBitsInEveryCutOfTheRows(set: KernelSet, format: LinearFormat) {
+        let shape = LinearShape(rows: 27, inputs: 133, outputs: 70)
+        let linear = LinearCase(format, shape, seed: 7)
+        let whole = bits(linear.multiply(set))
+        for height in 1...14 {
+            var out = [Float](repeating: .nan, count: whole.count)
+            for first in stride(from: 0, to: shape.rows, by: height) {
+                let rows = first..<min(first + height, shape.rows)
+                linear.multiply(set, rows: rows, panels: 0..<linear.panelCount, into: &out)
+            }
+            #expect(bits(out) == whole, "\(height) rows a call")
+        }
+    }
+
+    @Test(arguments: KernelSet.supported, LinearFormat.all)
+    func aRowHasTheSameBitsInEveryCutOfThePanels(set: KernelSet, format: LinearFormat) {
+        let shape = LinearShape(rows: 13, inputs: 100, outputs: 32 * 5)
+        let linear = LinearCase(format, shape, seed: 8)
+        let whole = bits(linear.multiply(set))
+        for width in 1...4 {
+            var out = [Float](repeating: .nan, count: whole.count)
+            for first in stride(from: 0, to: linear.panelCount, by: width) {
+                let panels = first..<min(first + width, linear.panelCount)
+                linear.multiply(set, rows: 0..<shape.rows, panels: panels, into: &out)
+            }
+            #expect(bits(out) == whole, "\(width) panels a call")
+        }
+    }
+
+    @Test(arguments: KernelSet.supported, LinearFormat.all)
+    func onlyTheNamedRowsAndPanelsAreWritten(set: KernelSet, format: LinearFormat) {
+        let shape = LinearShape(rows: 9, inputs: 40, outputs: 32 * 4)
+        let linear = LinearCase(format, shape, seed: 9)
+        let whole = linear.multiply(set)
+        var out = [Float](repeating: -7, count: whole.count)
+        linear.multiply(set, rows: 2..<7, panels: 1..<3, into: &out)
+        for row in 0..<shape.rows {
+            for column in 0..<linear.stride {
+                let isNamed = (2..<7).contains(row) && (32..<96).contains(column)
+                let index = row * linear.stride + column
+                #expect(out[index] == (isNamed ? whole[index] : -7))
+            }
+        }
+    }
+
+    @Test(arguments: KernelSet.supported, LinearFormat.all)
+    func biasAndAddComeAfterTheProduct(set: KernelSet, format: LinearFormat) {
+        let shape = LinearShape(rows: 7, inputs: 50, outputs: 45)
+        let linear = LinearCase(format, shape, seed: 10)
+        let product = linear.multiply(set)
+        var generator = SplitMix64(seed: 11)
+        let before = generator.floats(product.count)
+        for bias in [false, true] {
+            let expected = product.indices.map {
+                bias ? product[$0] + linear.bias[$0 % linear.stride] : product[$0]
+            }
+            var stored = before
+            linear.multiply(
+                set, rows: 0..<7, panels: 0..<linear.panelCount, into: &stored, bias: bias)
+            #expect(bits(stored) == bits(expected))
+            var added = before
+            linear.multiply(
+                set, rows: 0..<7, panels: 0..<linear.panelCount, into: &added, bias: bias,
+                epilogue: NK_ADD)
+            #expect(bits(added) == bits(zip(before, expected).map { $0 + $1 }))
+        }
+    }
+
+    @Test(arguments: KernelSet.supported, LinearFormat.all)
+    func outputsPastTheMatrixAreZero(set: KernelSet, format: LinearFormat) {
+        let linear = LinearCase(
+            format, LinearShape(rows: 3, inputs: 20, outputs: 33), seed: 12)
+        let out = linear.multiply(set)
+        for row in 0..<3 { #expect(out[(row * 64 + 33)..<(row * 64 + 64)].allSatisfy { $0 == 0 }) }
+    }
+
+    @Test(
+        .enabled(if: KernelSet.supported.contains(.avx512)), arguments: LinearFormat.all)
+    func avx512IsCloseToItsPortableTwin(format: LinearFormat) {
+        let shape = LinearShape(rows: 17, inputs: 577, outputs: 64)
+        let linear = LinearCase(format, shape, seed: 13)
+        let (_, tolerances) = linear.reference()
+        let pairs = zip(linear.multiply(.portable), linear.multiply(.avx512))
+        for ((twin, fast), tolerance) in zip(pairs, tolerances) {
+            #expect(Double(abs(twin - fast)) <= tolerance)
+        }
+    }
+}

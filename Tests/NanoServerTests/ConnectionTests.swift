@@ -1,0 +1,138 @@
+import Hummingbird
+import HummingbirdTesting
+import NanoFlow
+import NanoServer
+import Testing
+
+@Suite(.timeLimit(.minutes(5))) struct ConnectionTests {
+    private let path = "/v1/completions"
+
+    @Test(arguments: [true, false])
+    func aClientThatGoesAwayAbortsItsRequest(isStreamed: Bool) async throws {
+        let (started, starts) = AsyncStream<Void>.makeStream()
+        let (aborted, aborts) = AsyncStream<Void>.makeStream()
+        let generator = ScriptedGenerator {
+            AsyncThrowingStream { script in
+                // Nothing more is ever written: only the closed connection can end this.
+                script.yield(.letter("x"))
+                script.onTermination = { _ in aborts.yield() }
+                starts.yield()
+            }
+        }
+        try await TestModel.serve(generator, .live) { client in
+            try await RawConnection.open(client) { connection in
+                try await connection.post(path, #"{"prompt":"a","stream":\#(isStreamed)}"#)
+                for await _ in started { break }
+                if isStreamed { try await connection.read(until: #""text":"x""#) }
+            }
+            for await _ in aborted { break }
+        }
+    }
+
+    @Test(arguments: [true, false])
+    func theEngineFreesWhatAClientLeftBehind(isStreamed: Bool) async throws {
+        let llm = try await TestModel.open()
+        try await TestModel.serve(llm, .live) { client in
+            try await RawConnection.open(client) { connection in
+                try await connection.post(
+                    path,
+                    """
+                    {"prompt":[5],"n":32,"max_tokens":500,"ignore_eos":true,"stream":\(isStreamed)}
+                    """)
+                if isStreamed {
+                    try await connection.read(until: "data:")
+                }
+            }
+            let deadline = ContinuousClock.now + .seconds(60)
+            while llm.runningRequestCount > 0, ContinuousClock.now < deadline {
+                await Task.yield()
+            }
+            #expect(llm.runningRequestCount == 0)
+        }
+        await llm.shutdown()
+    }
+
+    @Test func aConnectionServesOneRequestAfterTheOther() async throws {
+        try await TestModel.serve(.live) { client in
+            try await RawConnection.open(client) { connection in
+                for index in 0..<20 {
+                    let isStreamed = index.isMultiple(of: 2)
+                    try await connection.post(
+                        path, #"{"prompt":"a","max_tokens":2,"stream":\#(isStreamed)}"#,
+                        headers: "X-Request-Id: r\(index)\r\n")
+                    try await connection.read(until: "r\(index)\r\n")
+                    try await connection.read(until: isStreamed ? "[DONE]" : "total_tokens")
+                }
+            }
+        }
+    }
+
+    @Test func aBodyThatAnnouncesToBeTooLongIsRefusedUnread() async throws {
+        try await TestModel.serve(.live) { client in
+            try await RawConnection.open(client) { connection in
+                let count = 10_000_000
+                try await connection.send(
+                    "POST \(path) HTTP/1.1\r\nHost: a\r\nContent-Length: \(count)\r\n\r\n")
+                try await connection.read(until: "\"ContentTooLargeError\"")
+                #expect(connection.received.hasPrefix("HTTP/1.1 413 "))
+                // A client that goes on sending loses neither the answer nor its connection.
+                try await connection.send(String(repeating: "x", count: count))
+                try await connection.post(path, #"{"prompt":"a","max_tokens":1}"#)
+                try await connection.read(until: "HTTP/1.1 200 OK")
+            }
+        }
+    }
+
+    @Test func aChunkedBodyThatGrowsTooLongIsRefused() async throws {
+        var configuration = ServerConfiguration()
+        configuration.maxBodyByteCount = 10_000
+        try await TestModel.serve(.live, configuration: configuration) { client in
+            try await RawConnection.open(client) { connection in
+                try await connection.send(
+                    "POST \(path) HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+                let chunk = "400\r\n" + String(repeating: "[", count: 1024) + "\r\n"
+                for _ in 0..<12 {
+                    try await connection.send(chunk)
+                }
+                try await connection.read(until: "\"ContentTooLargeError\"")
+                #expect(connection.received.hasPrefix("HTTP/1.1 413 "))
+            }
+        }
+    }
+
+    @Test func aBodyWithoutEndIsCutOff() async throws {
+        var configuration = ServerConfiguration()
+        configuration.maxBodyByteCount = 1000
+        try await TestModel.serve(.live, configuration: configuration) { client in
+            try await RawConnection.open(client) { connection in
+                try await connection.send(
+                    "POST \(path) HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000000\r\n\r\n")
+                try await connection.read(until: "\"ContentTooLargeError\"")
+                let part = String(repeating: "x", count: 1000)
+                // The server closes in the midst of this; which call notices is up to the kernel.
+                do {
+                    for _ in 0..<10_000 {
+                        try await connection.send(part)
+                    }
+                    Issue.record("The server took 10 MB of a body that it had refused.")
+                } catch {}
+            }
+        }
+    }
+
+    @Test func theServerSaysWhereItListens() async throws {
+        let (ports, listening) = AsyncStream<Int>.makeStream()
+        let generator = ScriptedGenerator { AsyncThrowingStream { $0.finish() } }
+        let server = NanoServer(
+            generator: generator, configuration: ServerConfiguration(port: 0),
+            onListening: { listening.yield($0) })
+        await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await server.application().run() }
+            for await port in ports {
+                #expect(port > 0)
+                break
+            }
+            group.cancelAll()
+        }
+    }
+}
