@@ -49,11 +49,17 @@ let package = Package(
         .testTarget(
             name: "NanoKernelsTests", dependencies: ["CNanoKernels", "NanoTestSupport"]),
         .testTarget(
-            name: "NanoTokenizerTests", dependencies: ["NanoTokenizer", "NanoTestSupport"]),
+            name: "NanoTokenizerTests",
+            dependencies: ["NanoTokenizer", "NanoModel", "NanoTestSupport"],
+            exclude: ["Fixtures"]),
         .testTarget(
-            name: "NanoModelTests", dependencies: ["NanoModel", "CNanoKernels", "NanoTestSupport"]),
+            name: "NanoModelTests",
+            dependencies: ["NanoModel", "CNanoKernels", "NanoTestSupport"],
+            exclude: ["Fixtures"]),
         .testTarget(
-            name: "NanoFlowTests", dependencies: ["NanoFlow", "NanoTestSupport"]),
+            name: "NanoFlowTests",
+            dependencies: ["NanoFlow", "NanoModel", "NanoDevice", "NanoTestSupport"],
+            exclude: ["Fixtures"]),
         .testTarget(
             name: "NanoServerTests",
             dependencies: [

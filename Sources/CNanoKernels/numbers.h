@@ -40,8 +40,8 @@ static inline nk_bf16 nk_bf16_from_f32(float value) {
 // |value| < 2^22, in two operations that every compiler vectorises.
 static inline float nk_round_even(float value) { return (value + 0x1.8p23f) - 0x1.8p23f; }
 
-// The bits of the largest |x|. A NaN counts as larger than infinity, so that it reaches the scale of
-// its group and from there the result.
+// The bits of the largest |x|. A NaN counts as larger than infinity, so that it reaches the scale
+// of its group and from there the result.
 static inline uint32_t nk_largest_bits(const float *x, int count) {
     uint32_t largest = 0;
     for (int i = 0; i < count; i++) {

@@ -57,8 +57,8 @@ static void linear_bf16(
     }
 }
 
-// dots[j] = sum over k in [first, end) of (weight + 128) * x. The four weights of an output are taken
-// out of one word, lowest byte first: a load of bytes four apart would not vectorise.
+// dots[j] = sum over k in [first, end) of (weight + 128) * x. The four weights of an output are
+// taken out of one word, lowest byte first: a load of bytes four apart would not vectorise.
 static void dot_group(const int8_t *x, const uint8_t *weights, int first, int end, int32_t *dots) {
     for (int j = 0; j < NK_PANEL; j++) dots[j] = 0;
     for (int k = first; k < end; k += 4) {

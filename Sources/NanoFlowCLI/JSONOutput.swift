@@ -1,4 +1,5 @@
 import Foundation
+import NanoDevice
 import NanoFlow
 
 /// What every JSON file of the command says beside its figures.

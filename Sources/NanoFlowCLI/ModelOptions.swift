@@ -1,6 +1,6 @@
-import ArgumentParser
+public import ArgumentParser
 import Foundation
-import NanoFlow
+public import NanoFlow
 
 /// The options that choose a model and what the engine may use.
 struct ModelOptions: ParsableArguments {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import NanoFlow
+import NanoTokenizer
 
 /// `nanoflow perplexity`: how well the model predicts a text, through the engine's own batches.
 struct PerplexityCommand: AsyncParsableCommand {

@@ -1,6 +1,8 @@
 import ArgumentParser
 import Logging
+import NanoDevice
 import NanoFlow
+import NanoModel
 import NanoServer
 
 /// `nanoflow serve`: the OpenAI-compatible server.

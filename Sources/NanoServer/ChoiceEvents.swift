@@ -1,5 +1,5 @@
-import NanoFlow
 import NIOCore
+import NanoFlow
 
 /// An event of one of a request's choices.
 struct ChoiceEvent: Sendable {
@@ -38,7 +38,10 @@ func forEachEvent(
             try await body(event)
             guard case .finished = event.event else { continue }
             unfinishedCount -= 1
-            if unfinishedCount == 0 { return }
+            if unfinishedCount == 0 {
+                group.cancelAll()
+                return
+            }
         }
         throw CancellationError()
     }

@@ -21,9 +21,11 @@ struct GenerationRequest: Sendable {
     let promptTokenCount: Int
     let delivery: Delivery
 
-    /// - Parameters:
-    ///   - logprobCount: As in `SamplingParameters`; the two endpoints spell it differently.
-    ///   - defaultMaxTokens: The limit where the body gives none; nil is what the context leaves.
+    /// Checks and tokenizes.
+    ///
+    /// `logprobCount` comes apart from the body because the two endpoints spell it differently.
+    /// `defaultMaxTokens` holds where the body gives none; nil is what the context leaves.
+    ///
     /// - Throws: `NanoFlowError`, ``RequestError``.
     init(
         _ body: RequestBody, prompts: [Prompt], logprobCount: Int?, defaultMaxTokens: Int?,

@@ -110,7 +110,8 @@ struct Routes: HTTPResponder {
     /// The client's own id where it is short and printable, else a fresh one.
     private static func requestID(_ request: Request) -> String {
         let given = request.headers[requestIDField] ?? ""
-        let isUsable = (1...128).contains(given.utf8.count)
+        let isUsable =
+            (1...128).contains(given.utf8.count)
             && given.utf8.allSatisfy { (0x21...0x7E).contains($0) }
         return isUsable ? given : UUID().uuidString.lowercased()
     }

@@ -16,13 +16,16 @@ package struct NanoServer: Sendable {
     private let logger: Logger
     private let onListening: @Sendable (Int) -> Void
 
+    /// Prepares a server; nothing is bound before ``run()``.
+    ///
     /// - Parameters:
     ///   - generator: The model; the caller shuts it down after ``run()``.
+    ///   - configuration: Address and limits.
     ///   - logger: Takes what goes wrong; never prompts or completions.
     ///   - onListening: Called once with the port, when connections are accepted.
     package init(
         generator: any TextGenerator, configuration: ServerConfiguration = ServerConfiguration(),
-        logger: Logger = Logger(label: "nanoflow.server"),
+        logger: Logger = NanoServer.defaultLogger,
         onListening: @escaping @Sendable (Int) -> Void = { _ in }
     ) {
         let service = CompletionService(
@@ -33,6 +36,13 @@ package struct NanoServer: Sendable {
         self.configuration = configuration
         self.logger = logger
         self.onListening = onListening
+    }
+
+    /// Says what goes wrong, and nothing while all is well.
+    package static var defaultLogger: Logger {
+        var logger = Logger(label: "nanoflow.server")
+        logger.logLevel = .notice
+        return logger
     }
 
     /// Serves until SIGTERM or SIGINT, then lets the answers in flight end.

@@ -10,7 +10,7 @@ package struct ServerConfiguration: Sendable, Hashable {
     package var maxBodyByteCount = 4 << 20
     /// Choices of one request: its prompts times `n`.
     package var maxChoices = 256
-    /// Open connections; further ones wait to be accepted. Never more than the process may open.
+    /// Open connections, as far as the process may open that many; further ones wait.
     package var maxConnections = 4096
     /// Time in which a connection without a request, or a request's head, may make no progress.
     package var idleDuration = Duration.seconds(75)

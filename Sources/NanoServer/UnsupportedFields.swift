@@ -1,5 +1,6 @@
-/// Fields of OpenAI's and vLLM's requests that this server does not serve yet, and whose silent
-/// loss would change the answer. Everything else that is unknown is ignored.
+/// Fields that this server does not serve yet, and whose silent loss would change the answer.
+///
+/// They are OpenAI's and vLLM's. Everything else that is unknown is ignored.
 enum UnsupportedFields {
     /// A value that asks for nothing, beside null, false, and what is empty.
     private enum Neutral {

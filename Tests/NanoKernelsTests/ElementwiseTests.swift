@@ -88,6 +88,11 @@ import Testing
             ([-.infinity, -.infinity], 0, -.infinity),
             ([-3, .infinity, .infinity], 1, .infinity),
             ([Float](repeating: -1, count: 40), 0, -1),
+            // A NaN in the lane of the largest, one vector later.
+            (
+                [9] + [Float](repeating: 0, count: 15) + [.nan] + [Float](repeating: 0, count: 30),
+                0, 9
+            ),
         ]
         for (x, index, maximum) in cases {
             var largest: Float = 0

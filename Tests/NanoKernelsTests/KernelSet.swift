@@ -59,4 +59,10 @@ func roundedToBF16(_ values: [Float]) -> [Float] {
     values.map { float(fromBF16: nearestBF16($0)) }
 }
 
-func bits(_ values: some Sequence<Float>) -> [UInt32] { values.map(\.bitPattern) }
+/// Where two rows of numbers first differ in a bit; nil if nowhere.
+///
+/// Tests compare this to nil, since a failed `==` of long arrays is slow to describe.
+func firstDifference(_ a: [Float], _ b: [Float]) -> Int? {
+    guard a.count == b.count else { return min(a.count, b.count) }
+    return a.indices.first { a[$0].bitPattern != b[$0].bitPattern }
+}

@@ -60,7 +60,8 @@ struct QuantizedRow: Equatable {
 
     @Test(arguments: KernelSet.supported)
     func aGroupTooSmallForANormalScaleCountsAsZero(set: KernelSet) {
-        let row = QuantizedRow([0x1p-130, -0x1p-120, 0, .leastNonzeroMagnitude], groupSize: 4, with: set)
+        let row = QuantizedRow(
+            [0x1p-130, -0x1p-120, 0, .leastNonzeroMagnitude], groupSize: 4, with: set)
         #expect(row.scales[0] == 0 && row.sums[0] == 0)
         #expect(row.values[0..<4].allSatisfy { $0 == 0 })
     }

@@ -77,9 +77,11 @@ func text(_ events: [JSONValue], choice: Double = 0) -> String {
 }
 
 extension TestClientProtocol {
-    func post(_ path: String, _ body: String, headers: HTTPFields = [:]) async throws -> TestResponse
-    {
-        try await execute(uri: path, method: .post, headers: headers, body: ByteBuffer(string: body))
+    func post(
+        _ path: String, _ body: String, headers: HTTPFields = [:]
+    ) async throws -> TestResponse {
+        try await execute(
+            uri: path, method: .post, headers: headers, body: ByteBuffer(string: body))
     }
 
     /// The answer to a request that must succeed.

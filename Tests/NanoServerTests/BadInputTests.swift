@@ -119,7 +119,8 @@ struct BadInput: Sendable, CustomTestStringConvertible {
         .chat("stop as a number", #""stop":1"#, param: "stop"),
         .chat("many stops", #""stop":\#(Array(repeating: "a", count: 100_000))"#, param: "stop"),
         .chat("a stop token beyond", #""stop_token_ids":[288]"#, param: "stop_token_ids"),
-        .chat("top_logprobs 10^6", #""logprobs":true,"top_logprobs":1000000"#, param: "top_logprobs"),
+        .chat(
+            "top_logprobs 10^6", #""logprobs":true,"top_logprobs":1000000"#, param: "top_logprobs"),
         .chat("top_logprobs alone", #""top_logprobs":2"#, param: "top_logprobs"),
         .chat("stream as text", #""stream":"yes""#, param: "stream"),
         .chat("stream_options as text", #""stream_options":"yes""#, param: "stream_options"),

@@ -49,7 +49,8 @@ import Testing
             let answer = try await client.answer(path, "{\(hello),\"ignore_eos\":true}")
             #expect(answer["choices"][0]["finish_reason"].string == "length")
             let total = try #require(answer["usage"]["total_tokens"].number)
-            #expect((Double(TestModel.contextLength) - 1...Double(TestModel.contextLength)) ~= total)
+            #expect(
+                (Double(TestModel.contextLength) - 1...Double(TestModel.contextLength)) ~= total)
         }
     }
 

@@ -50,7 +50,9 @@ import Testing
         ("/v1/models/tiny", "PUT", "GET"), ("/v1/completions", "GET", "POST"),
         ("/v1/chat/completions", "BREW", "POST"),
     ])
-    func aKnownPathWithAnotherMethodIs405(path: String, method: String, allowed: String)
+    func aKnownPathWithAnotherMethodIs405(
+        path: String, method: String, allowed: String
+    )
         async throws
     {
         try await TestModel.serve { client in

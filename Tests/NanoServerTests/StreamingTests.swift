@@ -101,7 +101,9 @@ import Testing
         (.invalidRequest, 400, "BadRequestError"),
         (.insufficientMemory, 500, "InternalServerError"),
     ])
-    func anEngineThatRefusesIsAStatus(code: NanoFlowError.Code, status: Int, type: String)
+    func anEngineThatRefusesIsAStatus(
+        code: NanoFlowError.Code, status: Int, type: String
+    )
         async throws
     {
         let generator = ScriptedGenerator {

@@ -1,8 +1,10 @@
 import Foundation
 import Hummingbird
 import HummingbirdTesting
+import Logging
 import NanoFlow
 import NanoServer
+import NanoTestSupport
 import Testing
 
 /// The tiny model of the fixtures: 288 tokens, a context of 512, random weights.
@@ -14,10 +16,8 @@ enum TestModel {
 
     /// A model of its own, for tests that count what runs.
     static func open() async throws -> LLM {
-        let tests = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-        let file = tests.appending(path: "NanoFlowTests/Fixtures/tiny-llama.gguf")
-        return try await LLM(
-            model: file.path(),
+        try await LLM(
+            model: Fixture.engine("tiny-llama.gguf").path,
             configuration: EngineConfiguration(
                 precision: .f32, threadCount: 1, kvCacheByteCount: 64 << 20))
     }
@@ -39,7 +39,10 @@ enum TestModel {
     ) async throws -> Value {
         var configuration = configuration
         configuration.servedModelName = "tiny"
-        let server = NanoServer(generator: generator, configuration: configuration)
+        var logger = Logger(label: "test")
+        logger.logLevel = .critical
+        let server = NanoServer(
+            generator: generator, configuration: configuration, logger: logger)
         return try await server.application().test(setup, body)
     }
 }

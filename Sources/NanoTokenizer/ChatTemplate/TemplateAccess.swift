@@ -209,7 +209,7 @@ extension TemplateInterpreter {
             return !isTuple && Self.listChanges.contains(name) ? .undefined(unsafe) : nil
         case .namespace(let index): return namespaces[index][.text(TemplateText(name))]
         case .loop(let serial): return try loopAttribute(name, try loopState(serial), value)
-        case .macro(let index): return macroAttribute(name, macros[index].macro)
+        case .macro(let index): return try macroAttribute(name, macros[index].macro)
         case .function(.dict): return name == "fromkeys" ? try method(name, of: value) : nil
         default: return nil
         }
@@ -222,9 +222,12 @@ extension TemplateInterpreter {
         return .method(BoundMethod(value, name, depth: value.depth + 1))
     }
 
-    private func macroAttribute(_ name: String, _ macro: TemplateMacro) -> RuntimeValue? {
+    private func macroAttribute(
+        _ name: String, _ macro: TemplateMacro
+    ) throws(ChatTemplateError) -> RuntimeValue? {
         switch name {
         case "name": macro.name.map { .text(program.names[$0]) } ?? RuntimeValue.none
+        case "arguments": try makeTuple(macro.parameters.map { .text($0.label) })
         case "catch_kwargs": .boolean(macro.specialNames.contains("kwargs"))
         case "catch_varargs": .boolean(macro.specialNames.contains("varargs"))
         case "caller": .boolean(macro.specialNames.contains("caller"))

@@ -1,7 +1,7 @@
 #if canImport(Glibc)
-    import Glibc
+import Glibc
 #else
-    import Darwin
+import Darwin
 #endif
 
 // Python's two ways to fill values into a text: `'%s' % value` and `'{}'.format(value)`.
@@ -151,8 +151,11 @@ extension TemplateInterpreter {
             if style.alignment != "<" { style.alignment = ">" }
             return try lay(out: cut(text, style.precision), style)
         case "c"?:
-            if case .text(let text) = value, text.scalarCount == 1 { return try lay(out: text, style) }
-            guard let code = value.asInteger, let scalar = UInt32(exactly: code).flatMap(Unicode.Scalar.init)
+            if case .text(let text) = value, text.scalarCount == 1 {
+                return try lay(out: text, style)
+            }
+            guard let code = value.asInteger,
+                let scalar = UInt32(exactly: code).flatMap(Unicode.Scalar.init)
             else { throw failure("A character is needed for %c.") }
             return try lay(out: TemplateText([scalar]), style)
         case "d"?, "i"?, "u"?, "x"?, "X"?, "o"?, "e"?, "E"?, "f"?, "F"?, "g"?, "G"?:
@@ -209,7 +212,9 @@ extension TemplateInterpreter {
         var digits = try digits(of: value, style)
         if style.groupsThousands { digits = grouped(digits) }
         let sign = isNegative ? "-" : style.sign.map { $0 == "-" ? "" : String($0) } ?? ""
-        guard style.alignment == "=" else { return try lay(out: TemplateText(sign + digits), style) }
+        guard style.alignment == "=" else {
+            return try lay(out: TemplateText(sign + digits), style)
+        }
         let fill = TemplateText([style.fill])
         let padded = try pad(
             TemplateText(digits), to: style.width - sign.count, with: fill, .start)
@@ -258,13 +263,19 @@ extension TemplateInterpreter {
 
 // MARK: - Braces
 
+/// Which fields of a format had a number so far, and the number of the next one without.
+private struct FieldNumbering {
+    var next = 0
+    var isManual = false
+}
+
 extension TemplateInterpreter {
     func braceFormat(
         _ format: TemplateText, _ arguments: ArgumentValues
     ) throws(ChatTemplateError) -> TemplateText {
         var reader = FormatReader(rest: format.scalars[...])
         var result: [UInt8] = []
-        var next = 0
+        var numbering = FieldNumbering()
         while let scalar = reader.rest.popFirst() {
             try checkSize(result.count)
             if scalar == "{" || scalar == "}", reader.skip(scalar) {
@@ -284,17 +295,18 @@ extension TemplateInterpreter {
             guard !inside.contains("{") else {
                 throw failure("Fields inside the fields of a format are not supported.")
             }
-            result += try braceField(inside, arguments, &next).bytes
+            result += try braceField(inside, arguments, &numbering).bytes
         }
         return TemplateText(bytes: result)
     }
 
     private func braceField(
-        _ inside: ArraySlice<Unicode.Scalar>, _ arguments: ArgumentValues, _ next: inout Int
+        _ inside: ArraySlice<Unicode.Scalar>, _ arguments: ArgumentValues,
+        _ numbering: inout FieldNumbering
     ) throws(ChatTemplateError) -> TemplateText {
         let path = inside.prefix { $0 != "!" && $0 != ":" }
         var rest = FormatReader(rest: inside.dropFirst(path.count))
-        var value = try fieldValue(path, arguments, &next)
+        var value = try fieldValue(path, arguments, &numbering)
         if rest.skip("!") {
             guard let conversion = rest.rest.popFirst(), "rsa".unicodeScalars.contains(conversion)
             else { throw failure("A field of a format has an unknown conversion.") }
@@ -319,15 +331,20 @@ extension TemplateInterpreter {
     }
 
     private func fieldValue(
-        _ path: ArraySlice<Unicode.Scalar>, _ arguments: ArgumentValues, _ next: inout Int
+        _ path: ArraySlice<Unicode.Scalar>, _ arguments: ArgumentValues,
+        _ numbering: inout FieldNumbering
     ) throws(ChatTemplateError) -> RuntimeValue {
         let head = path.prefix { $0 != "." && $0 != "[" }
         var rest = FormatReader(rest: path.dropFirst(head.count))
         let name = TemplateText(head).string
         var position = Int(name)
+        if position != nil { numbering.isManual = true }
         if name.isEmpty {
-            position = next
-            next += 1
+            position = numbering.next
+            numbering.next += 1
+        }
+        guard !numbering.isManual || numbering.next == 0 else {
+            throw failure("A format numbers some of its fields and not others.")
         }
         let found: RuntimeValue? =
             if let position {

@@ -29,7 +29,8 @@ enum TemplateNumberLiteral {
         let isZero = bytes.first == UInt8(ascii: "0")
         let zero = UInt8(ascii: "0")
         let length =
-            isZero ? bytes.prefix(whole).prefix { $0 == zero || $0 == UInt8(ascii: "_") }.count : whole
+            isZero
+            ? bytes.prefix(whole).prefix { $0 == zero || $0 == UInt8(ascii: "_") }.count : whole
         return (.integer(try integer(plain(bytes.prefix(length)), 10, line)), length)
     }
 

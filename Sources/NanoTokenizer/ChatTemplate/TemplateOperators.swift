@@ -1,7 +1,7 @@
 #if canImport(Glibc)
-    import Glibc
+import Glibc
 #else
-    import Darwin
+import Darwin
 #endif
 
 // Operators with Python's meaning. Whole numbers have 64 bits: beyond them is an error.

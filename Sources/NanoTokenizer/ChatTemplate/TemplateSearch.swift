@@ -134,7 +134,6 @@ extension TemplateInterpreter {
             scalars = scalars.drop(while: \.isPythonSpace)
             guard !scalars.isEmpty else { break }
             if limit >= 0, parts.count == limit {
-                while scalars.last?.isPythonSpace == true { scalars.removeLast() }
                 add(scalars)
                 break
             }

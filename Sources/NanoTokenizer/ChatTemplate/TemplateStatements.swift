@@ -148,16 +148,20 @@ extension TemplateInterpreter {
         loopCount += 1
         let state = LoopState(loop, serial: loopCount, items: items, scope: scope, depth: depth)
         loops.append(state)
-        var isBroken = false
-        while !isBroken, let item = try advance(state) {
+        // In jinja2 the else part runs unless some pass came to the end of the body, so that it
+        // runs after an early break too.
+        var isElseDue = true
+        var flow = TemplateFlow.next
+        while flow != .breakLoop, let item = try advance(state) {
             try charge()
             let inner = TemplateScope(parent: scope)
             if let loopName { inner.assign(loopName, .loop(state.serial)) }
             try assign(item, to: loop.target, in: inner)
-            isBroken = try execute(loop.body, in: inner) == .breakLoop
+            flow = try execute(loop.body, in: inner)
+            if flow == .next { isElseDue = false }
         }
         loops.removeLast()
-        guard state.index < 0 else { return .next }
+        guard isElseDue else { return .next }
         return try execute(loop.otherwise, in: TemplateScope(parent: scope))
     }
 

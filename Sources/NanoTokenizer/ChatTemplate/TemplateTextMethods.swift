@@ -131,7 +131,8 @@ extension TemplateInterpreter {
             : try lastRange(of: separator, in: text, upTo: text.bytes.count)
         guard let found else {
             return try makeTuple(
-                isFirst ? [.text(text), .text(""), .text("")] : [.text(""), .text(""), .text(text)])
+                isFirst
+                    ? [.text(text), .text(""), .text("")] : [.text(""), .text(""), .text(text)])
         }
         let before = TemplateText(bytes: text.bytes[..<found.lowerBound])
         let after = TemplateText(bytes: text.bytes[found.upperBound...])
@@ -158,13 +159,18 @@ extension TemplateInterpreter {
     private func hasEdge(
         _ text: TemplateText, _ method: TextMethod, _ arguments: ArgumentValues
     ) throws(ChatTemplateError) -> RuntimeValue {
-        let bound = try bind(arguments, ["value", "start", "end"], required: 1, of: method.rawValue)
+        let bound = try bind(
+            arguments, ["value", "start", "end"], required: 1, of: method.rawValue)
         guard let range = try byteRange(bound[1], bound[2], of: text) else {
             return .boolean(false)
         }
         let part = TemplateText(bytes: text.bytes[range])
         var edges: [RuntimeValue] = []
-        if case .tuple(let list)? = bound[0] { edges = list.items } else { edges += [bound[0] ?? .none] }
+        if case .tuple(let list)? = bound[0] {
+            edges = list.items
+        } else {
+            edges += [bound[0] ?? .none]
+        }
         for edge in edges {
             try charge()
             guard case .text(let edge) = edge else {
@@ -180,7 +186,8 @@ extension TemplateInterpreter {
     private func search(
         _ text: TemplateText, _ method: TextMethod, _ arguments: ArgumentValues
     ) throws(ChatTemplateError) -> RuntimeValue {
-        let bound = try bind(arguments, ["value", "start", "end"], required: 1, of: method.rawValue)
+        let bound = try bind(
+            arguments, ["value", "start", "end"], required: 1, of: method.rawValue)
         guard let sought = try optionalText(bound[0]) else {
             throw failure("\(method.rawValue) needs a string.")
         }
