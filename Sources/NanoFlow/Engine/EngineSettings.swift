@@ -1,6 +1,6 @@
 package import CNanoKernels
 package import NanoDevice
-package import NanoModel
+import NanoModel
 
 /// The configuration with every choice made: what this model on this machine will run with.
 package struct EngineSettings: Sendable {
@@ -17,13 +17,11 @@ package struct EngineSettings: Sendable {
 
     /// Makes the choices.
     ///
-    /// - Parameters:
-    ///   - plan: Makes the weights' plan for a format; tells what they will take.
     /// - Throws: ``NanoFlowError`` for a value out of range, and when memory does not suffice.
     package init(
-        _ configuration: EngineConfiguration, model: ModelConfiguration, machine: Machine,
-        weightByteCount: (MatrixFormat) throws(NanoFlowError) -> Int
+        _ configuration: EngineConfiguration, source: ModelSource, machine: Machine
     ) throws(NanoFlowError) {
+        let model = source.model
         try configuration.validate(model)
         precision = configuration.precision ?? Self.bestPrecision(machine)
         kvPrecision = configuration.kvPrecision ?? (precision == .f32 ? .f32 : .bf16)
@@ -46,7 +44,7 @@ package struct EngineSettings: Sendable {
             logitRows: min(configuration.maxBatchedTokens, max(configuration.maxSequences, 64)),
             blockSize: KVArena.blockSize, blockCount: 1, sequenceLength: length)
         var budget = MemoryBudget(availableByteCount: machine.availableByteCount)
-        budget.add("weights", try weightByteCount(format))
+        budget.add("weights", try source.weightPlan(format).byteCount)
         budget.add(
             "activations and tables",
             Pipeline.byteCount(model, limits, format: format, unitCount: threadCount))

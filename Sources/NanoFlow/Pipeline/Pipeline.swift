@@ -80,6 +80,16 @@ package final class Pipeline {
     }
 }
 
+extension Pipeline {
+    /// The logits (vocabulary) of one logit row of the last step; for tests and tools.
+    ///
+    /// Valid between the step's end and the next launch. Where a token was sampled with penalties
+    /// they are the model's own all the same.
+    package func logits(row: Int) -> UnsafeBufferPointer<Float> {
+        steps[0].logits(row: row)
+    }
+}
+
 /// What all steps share; read-only for the units but for the buffers, which the order of the
 /// operations hands from one to the next.
 struct StepResources {

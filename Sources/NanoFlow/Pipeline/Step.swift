@@ -25,6 +25,11 @@ final class Step: TiledProgram {
         return (result, alternatives)
     }
 
+    func logits(row: Int) -> UnsafeBufferPointer<Float> {
+        UnsafeBufferPointer(
+            start: shared.activations.logits.row(row), count: shared.model.vocabularyCount)
+    }
+
     // MARK: - TiledProgram
 
     var operationCount: Int { shared.graph.operations.count }

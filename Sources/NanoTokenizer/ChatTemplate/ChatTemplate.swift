@@ -31,12 +31,13 @@ package struct ChatTemplate: Sendable {
         self.limits = limits
     }
 
-    /// Returns the text that the template makes of some variables.
+    /// Renders the template with some variables.
     ///
     /// - Parameters:
     ///   - variables: `messages`, `add_generation_prompt`, `bos_token`, `tools` and whatever else
     ///     the template reads; a name that is missing is undefined, which prints as nothing.
     ///   - clock: Gives the date and time that `strftime_now` formats.
+    /// - Returns: The text that the template makes of them.
     /// - Throws: ``ChatTemplateError`` of kind `raised` when the template itself refuses the
     ///   variables, `evaluation` when it does what its language forbids, or `limit`.
     package func render(
@@ -71,7 +72,7 @@ package struct ChatTemplateLimits: Sendable, Hashable {
     /// Creates limits; each default leaves an order of magnitude above what known templates use.
     package init(
         maxSourceByteCount: Int = 1 << 19, maxSteps: Int = 2_000_000,
-        maxOutputByteCount: Int = 1 << 24, maxDepth: Int = 160, maxValueDepth: Int = 80
+        maxOutputByteCount: Int = 1 << 24, maxDepth: Int = 128, maxValueDepth: Int = 80
     ) {
         self.maxSourceByteCount = maxSourceByteCount
         self.maxSteps = maxSteps

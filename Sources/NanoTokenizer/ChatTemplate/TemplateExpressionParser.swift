@@ -325,6 +325,8 @@ extension TemplateParser {
     }
 
     private mutating func parseArguments() throws(ChatTemplateError) -> TemplateArguments {
+        try enter()
+        defer { leave() }
         next()
         var arguments = TemplateArguments()
         while !isSymbol(.rightParenthesis) {

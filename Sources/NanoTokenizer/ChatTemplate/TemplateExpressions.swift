@@ -14,23 +14,60 @@ extension TemplateInterpreter {
         case .number(let value): return .number(value)
         case .text(let text): return .text(text)
         case .name(let name): return lookUp(name, in: scope)
-        case .list(let parts): return try makeList(try evaluateAll(parts, in: scope))
-        case .tuple(let parts): return try makeTuple(try evaluateAll(parts, in: scope))
-        case .dictionary(let pairs): return try evaluateDictionary(pairs, in: scope)
-        case .negative(let operand): return try negate(try evaluate(operand, in: scope))
-        case .positive(let operand): return try affirm(try evaluate(operand, in: scope))
-        case .not(let operand): return .boolean(!(try isTrue(try evaluate(operand, in: scope))))
-        case .and(let operands): return try evaluateLogic(operands, until: false, in: scope)
-        case .or(let operands): return try evaluateLogic(operands, until: true, in: scope)
-        case .concatenation(let parts): return try concatenate(parts, in: scope)
-        case .arithmetic(let first, let operations):
-            return try evaluateArithmetic(first, operations, in: scope)
-        case .comparison(let first, let operations):
-            return try evaluateComparison(first, operations, in: scope)
-        case .conditional(let value, let conditions, let otherwise):
-            return try evaluateConditional(value, conditions, otherwise, in: scope)
         case .postfix(let base, let suffixes):
             return try apply(suffixes[...], to: try evaluate(base, in: scope), in: scope)
+        case .list, .tuple, .dictionary: return try evaluateCollection(expression, in: scope)
+        case .negative, .positive, .not: return try evaluateSign(expression, in: scope)
+        case .and, .or, .concatenation: return try evaluateChain(expression, in: scope)
+        case .arithmetic, .comparison, .conditional:
+            return try evaluateOperations(expression, in: scope)
+        }
+    }
+
+    private func evaluateCollection(
+        _ expression: TemplateExpression, in scope: TemplateScope
+    ) throws(ChatTemplateError) -> RuntimeValue {
+        switch expression {
+        case .list(let parts): try makeList(try evaluateAll(parts, in: scope))
+        case .tuple(let parts): try makeTuple(try evaluateAll(parts, in: scope))
+        case .dictionary(let pairs): try evaluateDictionary(pairs, in: scope)
+        default: preconditionFailure("Only collections are evaluated here.")
+        }
+    }
+
+    private func evaluateSign(
+        _ expression: TemplateExpression, in scope: TemplateScope
+    ) throws(ChatTemplateError) -> RuntimeValue {
+        switch expression {
+        case .negative(let operand): try negate(try evaluate(operand, in: scope))
+        case .positive(let operand): try affirm(try evaluate(operand, in: scope))
+        case .not(let operand): .boolean(!(try isTrue(try evaluate(operand, in: scope))))
+        default: preconditionFailure("Only signs are evaluated here.")
+        }
+    }
+
+    private func evaluateChain(
+        _ expression: TemplateExpression, in scope: TemplateScope
+    ) throws(ChatTemplateError) -> RuntimeValue {
+        switch expression {
+        case .and(let operands): try evaluateLogic(operands, until: false, in: scope)
+        case .or(let operands): try evaluateLogic(operands, until: true, in: scope)
+        case .concatenation(let parts): try concatenate(parts, in: scope)
+        default: preconditionFailure("Only chains are evaluated here.")
+        }
+    }
+
+    private func evaluateOperations(
+        _ expression: TemplateExpression, in scope: TemplateScope
+    ) throws(ChatTemplateError) -> RuntimeValue {
+        switch expression {
+        case .arithmetic(let first, let operations):
+            try evaluateArithmetic(first, operations, in: scope)
+        case .comparison(let first, let operations):
+            try evaluateComparison(first, operations, in: scope)
+        case .conditional(let value, let conditions, let otherwise):
+            try evaluateConditional(value, conditions, otherwise, in: scope)
+        default: preconditionFailure("Only operations are evaluated here.")
         }
     }
 

@@ -3,7 +3,7 @@ final class TemplateInterpreter {
     let program: TemplateProgram
     let limits: ChatTemplateLimits
     let clock: () -> TemplateDate
-    /// The text rendered so far. What a macro or a block captures is taken off the end again.
+    /// The text rendered so far; what a macro or a block captures is taken off the end again.
     var output: [UInt8] = []
     /// The line of the statement at work, for errors.
     var line = 1

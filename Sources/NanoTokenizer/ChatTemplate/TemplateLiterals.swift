@@ -75,8 +75,9 @@ enum TemplateNumberLiteral {
 }
 
 extension TemplateText {
-    /// The text that the inside of a string literal means; nil for an escape that names no
-    /// character. An unknown escape stays as it is written, as in Python.
+    /// The text that the inside of a string literal means; nil for an escape without a character.
+    ///
+    /// An unknown escape stays as it is written, as in Python.
     init?(unescaping body: ArraySlice<UInt8>) {
         var result: [UInt8] = []
         var index = body.startIndex

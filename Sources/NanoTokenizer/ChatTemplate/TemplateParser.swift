@@ -181,6 +181,8 @@ extension TemplateParser {
     }
 
     private mutating func parseStatement() throws(ChatTemplateError) -> [TemplateStatement] {
+        try enter()
+        defer { leave() }
         let line = current.line
         let keyword = try expectName()
         switch keyword {

@@ -21,11 +21,6 @@ extension TemplateInterpreter {
         defer { leave() }
         try charge(byteCount: bytes.count, growth: 1)
         switch value {
-        case .undefined: bytes += "Undefined".utf8
-        case .none: bytes += "None".utf8
-        case .boolean(let value): bytes += (value ? "True" : "False").utf8
-        case .integer(let value): bytes += String(value).utf8
-        case .number(let value): bytes += pythonDescription(of: value).utf8
         case .text(let text):
             try charge(byteCount: bytes.count, growth: text.bytes.count)
             bytes += pythonLiteral(of: text)
@@ -36,17 +31,28 @@ extension TemplateInterpreter {
         case .view(let kind, _):
             bytes += "dict_\(kind.rawValue)(".utf8
             try describe(try items(of: value), "[", "])", into: &bytes)
-        case .range(let range):
-            let step = range.step == 1 ? "" : ", \(range.step)"
-            bytes += "range(\(range.start), \(range.stop)\(step))".utf8
         case .namespace(let index):
             bytes += "<Namespace ".utf8
             try describe(namespaces[index], into: &bytes)
             bytes += ">".utf8
+        default: bytes += scalarDescription(of: value).utf8
+        }
+    }
+
+    private func scalarDescription(of value: RuntimeValue) -> String {
+        switch value {
+        case .undefined: return "Undefined"
+        case .none: return "None"
+        case .boolean(let value): return value ? "True" : "False"
+        case .integer(let value): return String(value)
+        case .number(let value): return pythonDescription(of: value)
+        case .range(let range):
+            let step = range.step == 1 ? "" : ", \(range.step)"
+            return "range(\(range.start), \(range.stop)\(step))"
         case .macro(let index):
             let name = macros[index].macro.name.map { "'\(program.names[$0])'" } ?? "anonymous"
-            bytes += "<Macro \(name)>".utf8
-        case .generator, .loop, .function, .method: bytes += "<\(value.typeName)>".utf8
+            return "<Macro \(name)>"
+        default: return "<\(value.typeName)>"
         }
     }
 

@@ -1,5 +1,7 @@
-/// The names that one block assigned. A loop pass, a macro call and a capturing block each open
-/// a scope, which ends with them; an `if` does not.
+/// The names that one block assigned.
+///
+/// A loop pass, a macro call and a capturing block each open a scope, which ends with them; an
+/// `if` does not.
 final class TemplateScope {
     private let parent: TemplateScope?
     // Scopes hold few names: a walk beats a table.

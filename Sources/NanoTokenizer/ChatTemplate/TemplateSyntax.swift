@@ -62,9 +62,9 @@ enum TemplateSuffix: Sendable {
 struct TemplateArguments: Sendable {
     var positional: [TemplateExpression] = []
     var keyword: [TemplateKeyword] = []
-    /// `*x`
+    /// The list in `*x`.
     var spread: TemplateExpression?
-    /// `**x`
+    /// The dictionary in `**x`.
     var keywordSpread: TemplateExpression?
 }
 

@@ -1,0 +1,49 @@
+package import NanoDevice
+import NanoModel
+
+/// Memory, units and pipeline, made on the caller's thread and handed over to the engine's once.
+///
+/// `@unchecked Sendable`: nothing here is used by two threads; the hand-over is the thread's start.
+package final class LoadedModel: @unchecked Sendable {
+    private let arenas: [MemoryArena]
+    private let units: ExecutionUnits
+    package let pipeline: Pipeline
+
+    /// Takes the memory that `settings` has budgeted and packs the weights into it.
+    package init(
+        _ source: ModelSource, settings: EngineSettings, machine: Machine, kernels: Kernels,
+        progress: (String, Double) -> Void
+    ) throws(NanoFlowError) {
+        let model = source.model
+        let graph = OperationGraph.decoder(layerCount: model.layerCount)
+        var arenas: [MemoryArena] = []
+        for entry in settings.budget.entries {
+            guard let arena = MemoryArena(name: entry.name, byteCount: entry.byteCount) else {
+                throw NanoFlowError(
+                    .insufficientMemory, field: entry.name, limit: "what the system grants",
+                    given: bytes(entry.byteCount),
+                    message: "The system refused \(bytes(entry.byteCount)) for \(entry.name).")
+            }
+            arenas.append(arena)
+        }
+        self.arenas = arenas
+        let plan = try source.weightPlan(settings.format)
+        units = ExecutionUnits(
+            count: settings.threadCount, cpus: machine.allowedCPUs,
+            maxOperationCount: graph.operations.count)
+        let weights = plan.load(into: arenas[0], units: units) { share in
+            progress("packing weights for \(settings.precision.rawValue)", share)
+        }
+        let kvArena = KVArena(
+            layers: model.layerCount, kvHeads: model.kvHeadCount,
+            headDimension: model.headDimension, type: settings.kvPrecision.kernelType,
+            blockCount: settings.limits.blockCount, arena: arenas[2])
+        pipeline = Pipeline(
+            model, weights: weights, graph: graph, limits: settings.limits,
+            format: settings.format, kvArena: kvArena, kernels: kernels, units: units,
+            arena: arenas[1])
+    }
+
+    /// Ends the execution units' threads.
+    package func stop() { units.stop() }
+}
