@@ -1,2 +1,55 @@
-build:
-	swift build
+# Each target does all of its own set-up and may be run again at any time.
+.PHONY: run test check model build packages lint test-unit test-sanitizers test-arm64 test-client help
+
+MODEL := Models/SmolLM2-135M-Instruct.Q4_1.gguf
+HOST ?= 127.0.0.1
+PORT ?= 8000
+
+# What there is to make.
+help:
+	@grep -B1 -E '^[a-z0-9-]+:' Makefile | grep -vE '^(--|\.PHONY)' | paste - - \
+	    | sed -E 's/^# (.*)\t([a-z0-9-]+):.*/\2\t\1/' | column -t -s '	'
+
+# Serves the default model on http://127.0.0.1:8000 until it is stopped.
+run: model build
+	.build/release/nanoflow serve --model $(MODEL) --host $(HOST) --port $(PORT)
+
+# Unit and model tests in release.
+test: model packages lint test-unit
+
+# All tests: the above, sanitizer builds, arm64 syntax, the official openai client.
+check: test test-arm64 test-client test-sanitizers
+	@echo "make check: all passed"
+
+# Fetches the default model.
+model: $(MODEL)
+
+$(MODEL):
+	Scripts/fetch_default_model.sh $(MODEL)
+
+# Installs what the build needs and builds in release.
+build: packages
+	swift build -c release --product nanoflow
+
+# Installs the missing Debian packages.
+packages:
+	Scripts/install_packages.sh
+
+# The formatter's rules; the compiler's warnings are errors in every build.
+lint:
+	swift format lint --strict --recursive Package.swift Sources Tests Examples
+
+test-unit: model packages
+	swift test -c release
+
+# AddressSanitizer on what reads files and text, ThreadSanitizer on what runs in parallel.
+test-sanitizers: model packages
+	Scripts/test_sanitizers.sh
+
+# arm64 is to compile; no more is claimed.
+test-arm64: packages
+	Scripts/check_arm64.sh
+
+# A server is started, questioned by the official Python client, and stopped.
+test-client: model build
+	Scripts/test_client.sh $(MODEL)

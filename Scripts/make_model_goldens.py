@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy
 import torch
+from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from golden_generation import greedy, rounded, seed_of, write_json
@@ -79,6 +80,10 @@ def load(path):
     if hashlib.sha256(path.read_bytes()).hexdigest() != MODEL_SHA256:
         raise SystemExit(f"{path} is not the default model: its sha256 differs")
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    # transformers' GGUF reader loses the first half of SmolLM2's pre-tokenizer.
+    tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
+        [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
+    )
     model = AutoModelForCausalLM.from_pretrained(
         path.parent, gguf_file=path.name, dtype=torch.float32, attn_implementation="eager"
     )

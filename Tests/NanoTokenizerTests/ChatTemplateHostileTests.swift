@@ -132,7 +132,10 @@ private let greedy: [(name: String, source: String)] = [
 
 @Suite struct ChatTemplateHostileTests {
     @Test func greedyTemplatesMeetALimitOnASmallStack() throws {
-        let outcomes = withSmallStack { greedy.map { TemplateOutcome($0.source, [:]) } }
+        let limits = ChatTemplateLimits(maxSteps: 200_000)
+        let outcomes = withSmallStack {
+            greedy.map { TemplateOutcome($0.source, [:], limits: limits) }
+        }
         for (template, outcome) in zip(greedy, try #require(outcomes)) {
             #expect(outcome == .error("limit"), "\(template.name)")
         }

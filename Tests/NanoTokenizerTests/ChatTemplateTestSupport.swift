@@ -115,9 +115,12 @@ enum TemplateOutcome: Equatable, CustomStringConvertible {
     }
 
     /// Parses and renders.
-    init(_ source: String, _ variables: [String: TemplateValue]) {
+    init(
+        _ source: String, _ variables: [String: TemplateValue],
+        limits: ChatTemplateLimits = ChatTemplateLimits()
+    ) {
         do throws(ChatTemplateError) {
-            let text = try ChatTemplate(source).render(variables) { goldenDate }
+            let text = try ChatTemplate(source, limits: limits).render(variables) { goldenDate }
             self = .text(Array(text.utf8))
         } catch {
             switch error.kind {

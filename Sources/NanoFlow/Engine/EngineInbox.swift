@@ -12,6 +12,7 @@ package final class EngineInbox: Sendable {
         var messages: [Message] = []
         var nextID: SequenceID = 1
         var unfinishedCount = 0
+        var preemptionCount = 0
         var isClosed = false
     }
 
@@ -26,6 +27,9 @@ package final class EngineInbox: Sendable {
 
     /// Requests submitted and not finished.
     package var unfinishedCount: Int { state.withLock(\.unfinishedCount) }
+
+    /// Times that a sequence gave up its blocks for another.
+    package var preemptionCount: Int { state.withLock(\.preemptionCount) }
 
     /// Queues a request.
     ///
@@ -77,6 +81,10 @@ package final class EngineInbox: Sendable {
     /// Notes that a request has ended.
     func finish() {
         state.withLock { $0.unfinishedCount -= 1 }
+    }
+
+    func publish(preemptionCount: Int) {
+        state.withLock { $0.preemptionCount = preemptionCount }
     }
 
     /// Sleeps until there may be a message; `rings` is the count seen before the last drain.

@@ -38,7 +38,11 @@ struct EngineLoop: ~Copyable {
     /// Returns false when there was nothing to do.
     private mutating func step() -> Bool {
         admit(inbox.drain())
+        let preemptionCount = scheduler.preemptionCount
         let launched = scheduler.schedule().map { launch($0) }
+        if scheduler.preemptionCount != preemptionCount {
+            inbox.publish(preemptionCount: scheduler.preemptionCount)
+        }
         let previous = inFlight
         inFlight = launched
         if let previous { settle(previous) }

@@ -131,12 +131,9 @@ package struct Scheduler {
             logitBudget: limits.logitRows)
         // Decodes first: they are short and someone is waiting for each.
         for id in running where isDecode(id) { extend(id, &forming) }
-        for id in running where !forming.contains(id) { extend(id, &forming) }
+        for id in running where !isDecode(id) { extend(id, &forming) }
         if forming.shortage == 0 { admit(&forming) }
-        if forming.batch.items.isEmpty {
-            breakStall(forming)
-            return nil
-        }
+        guard !forming.batch.items.isEmpty else { return nil }
         step += 1
         return forming.batch
     }
@@ -181,10 +178,12 @@ package struct Scheduler {
         let end = sequence.computedCount + count
         let missing = limits.blocks(for: end) - sequence.blocks.count
         let known = sequence.blocks.count
-        guard missing <= 0 || pool.take(missing, appendingTo: &sequence.blocks) else {
+        if missing > 0, !pool.take(missing, appendingTo: &sequence.blocks) {
             forming.shortage += missing
             preemptLast(behind: id, &forming)
-            return
+            // What no step in flight touches is free at once.
+            guard pool.take(missing, appendingTo: &sequence.blocks) else { return }
+            forming.shortage -= missing
         }
         let item = Batch.Item(
             sequence: id, slot: sequence.slot ?? 0,
@@ -215,14 +214,6 @@ package struct Scheduler {
         sequence.isRunning = false
         sequences[id] = sequence
         preemptionCount += 1
-    }
-
-    /// With nothing in flight nothing will return by itself: the last sequence gives up its blocks.
-    private mutating func breakStall(_ forming: FormingBatch) {
-        guard forming.shortage > 0, completedStep == step, running.count > 1,
-            let last = running.last
-        else { return }
-        preempt(last)
     }
 
     // MARK: - Invariants

@@ -73,6 +73,7 @@ extension TemplateInterpreter {
             for (key, value) in zip(source.keys, source.values) {
                 result.set(try self.key(of: key), key, to: value)
             }
+        case .undefined(let undefined)?: throw failure(undefined.message)
         case let source?:
             for pair in try items(of: source) {
                 let parts = try items(of: pair)

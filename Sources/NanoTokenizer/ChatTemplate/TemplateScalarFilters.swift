@@ -163,6 +163,7 @@ extension TemplateInterpreter {
         _ value: RuntimeValue, _ arguments: ArgumentValues
     ) throws(ChatTemplateError) -> RuntimeValue {
         let bound = try bind(arguments, ["length", "killwords", "end", "leeway"], of: "truncate")
+        if value.isUndefined { return value }
         let text = try requiredText(value, "truncate")
         let length = try wholeNumber(bound[0] ?? .integer(255), "truncate")
         let end = try requiredText(bound[2] ?? .text("..."), "truncate")

@@ -25,7 +25,10 @@ extension TemplateInterpreter {
             return try makeGenerator(try items(of: .view(.items, dictionary)))
         case .reverse:
             if case .text(let text) = value { return .text(TemplateText(text.scalars.reversed())) }
-            return try makeGenerator(try items(of: value).reversed())
+            // What can be walked through once only is turned into a list first.
+            let items = Array(try items(of: value).reversed())
+            if case .generator = value { return try makeList(items) }
+            return try makeGenerator(items)
         case .first:
             if case .generator(let generator) = value {
                 return generator.takeFirst() ?? absent("The sequence has no first item.")

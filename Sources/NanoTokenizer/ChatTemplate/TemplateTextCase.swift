@@ -5,6 +5,13 @@ extension TemplateText {
         TemplateText(scalars.map(\.properties.uppercaseMapping).joined())
     }
 
+    // The small form of the capital form, as near to Unicode's case folding as the standard
+    // library comes; both spell out what has no capital, such as the German sharp s.
+    var casefolded: TemplateText {
+        let capitals = uppercased.scalars
+        return TemplateText(capitals.map(\.properties.lowercaseMapping).joined())
+    }
+
     var lowercased: TemplateText {
         let all = scalars
         var result = ""

@@ -57,6 +57,7 @@ extension TemplateInterpreter {
         case .swapcase: text.caseSwapped
         case .title: text.titlecased
         case .upper: text.uppercased
+        case .casefold: text.casefolded
         default: text.lowercased
         }
     }

@@ -1,0 +1,46 @@
+#!/bin/sh
+# Starts the server and checks it with the official openai client, in f32 (whose answers are
+# known) and in the default precision (whose streams must equal their answers alone).
+set -eu
+
+model=$1
+folder=.build/openai-client
+scripts=$(dirname "$0")
+if [ ! -x "$folder/bin/python" ]; then
+    python3 -m venv "$folder" 2>/dev/null || {
+        "$scripts/install_packages.sh" python3-venv
+        python3 -m venv "$folder"
+    }
+fi
+"$folder/bin/python" -c 'import openai' 2>/dev/null \
+    || "$folder/bin/python" -m pip install --quiet openai==3.54.0
+
+server=""
+log=$(mktemp)
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -f "$log"' EXIT INT TERM
+
+check() {
+    name=$1
+    shift
+    .build/release/nanoflow serve --model "$model" --port 0 "$@" >"$log" 2>&1 &
+    server=$!
+    url=""
+    tries=0
+    while [ -z "$url" ]; do
+        tries=$((tries + 1))
+        if [ $tries -gt 120 ] || ! kill -0 "$server" 2>/dev/null; then
+            echo "the server did not start:" && cat "$log"
+            exit 1
+        fi
+        sleep 0.5
+        url=$(sed -n 's/^Serving .* at \(http.*\)$/\1/p' "$log")
+    done
+    echo "checking $name at $url"
+    "$folder/bin/python" "$scripts/check_openai_client.py" "$url" $client_options
+    kill "$server"
+    wait "$server"
+    server=""
+}
+
+client_options=""
+check "precision f32" --precision f32

@@ -1,0 +1,148 @@
+import Foundation
+import NanoFlow
+import NanoTestSupport
+import Testing
+
+/// An answer depends on the request alone: not on the batch, the threads, the chunks, the pool.
+@Suite struct BatchInvarianceTests {
+    static let precisions: [EngineConfiguration] = [
+        EngineConfiguration(precision: .f32), EngineConfiguration(precision: .bf16),
+        EngineConfiguration(precision: .int8, groupSize: 32),
+    ]
+
+    /// Prompts of 1 to 120 tokens.
+    static let prompts: [[Int]] = {
+        var random = SeededGenerator(seed: 11)
+        return (0..<64).map { index in
+            (0..<(1 + index * 119 / 63)).map { _ in Int.random(in: 0..<256, using: &random) }
+        }
+    }()
+
+    static func sampling(_ index: Int) -> SamplingParameters {
+        // Every other request draws, from a seed of its own.
+        SamplingParameters(
+            temperature: index.isMultiple(of: 2) ? 0 : 0.9, topK: index % 3 == 0 ? 20 : 0,
+            topP: index % 5 == 0 ? 0.9 : 1, repetitionPenalty: index % 7 == 0 ? 1.2 : 1,
+            seed: UInt64(index), maxTokens: 24, ignoresEndOfSequence: true, logprobCount: 2)
+    }
+
+    @Test(arguments: precisions)
+    func aRequestAloneAndAmongSixtyThreeOthersGivesTheSame(
+        configuration: EngineConfiguration
+    ) async throws {
+        let llm = try await tinyModel(configuration)
+        let together = try await answers(llm, Self.prompts)
+        for index in stride(from: 0, to: Self.prompts.count, by: 5) {
+            let alone = try await llm.generate(
+                .tokens(Self.prompts[index]), sampling: Self.sampling(index))
+            #expect(alone == together[index], "prompt \(index)")
+        }
+        await llm.shutdown()
+    }
+
+    @Test(arguments: precisions)
+    func chunksAndThreadsChangeNothing(
+        configuration: EngineConfiguration
+    ) async throws {
+        var reference = configuration
+        reference.threadCount = 1
+        let model = try await tinyModel(reference)
+        let expected = try await answers(model, Self.prompts)
+        await model.shutdown()
+        for (chunk, threads) in [(7, 2), (16, 3), (33, 1), (512, 5)] {
+            var varied = configuration
+            varied.maxBatchedTokens = chunk
+            varied.threadCount = threads
+            let llm = try await tinyModel(varied)
+            #expect(try await answers(llm, Self.prompts) == expected, "\(chunk), \(threads)")
+            await llm.shutdown()
+        }
+    }
+
+    @Test(arguments: precisions)
+    func preemptionChangesNothing(configuration: EngineConfiguration) async throws {
+        let sampling = SamplingParameters(
+            temperature: 1, seed: 5, maxTokens: 300, ignoresEndOfSequence: true)
+        let prompts = Self.prompts.prefix(12)
+        let roomy = try await tinyModel(configuration)
+        var expected: [Completion] = []
+        for prompt in prompts {
+            expected.append(try await roomy.generate(.tokens(prompt), sampling: sampling))
+        }
+        #expect(roomy.engine.inbox.preemptionCount == 0)
+        await roomy.shutdown()
+        var tight = configuration
+        // 33 blocks: one sequence of the context's 512 tokens and one block more; a block holds
+        // 16 tokens of 2 layers, keys and values, 2 heads, 16 dimensions.
+        tight.kvCacheByteCount = 33 * 16 * 2 * 2 * 2 * 16 * (configuration.precision == .f32 ? 4 : 2)
+        let llm = try await tinyModel(tight)
+        let answers = try await withThrowingTaskGroup(of: (Int, Completion).self) { group in
+            for (index, prompt) in prompts.enumerated() {
+                group.addTask {
+                    (index, try await llm.generate(.tokens(prompt), sampling: sampling))
+                }
+            }
+            return try await group.reduce(into: [Int: Completion]()) { $0[$1.0] = $1.1 }
+        }
+        #expect(llm.engine.inbox.preemptionCount > 0)
+        for (index, completion) in expected.enumerated() {
+            #expect(answers[index] == completion, "prompt \(index)")
+        }
+        await llm.shutdown()
+    }
+
+    @Test func scoresDoNotDependOnTheBatch() async throws {
+        let llm = try await tinyModel(EngineConfiguration(precision: .int8, maxBatchedTokens: 50))
+        let prompts = Self.prompts.filter { $0.count > 1 }
+        let together = try await withThrowingTaskGroup(of: (Int, [Float]).self) { group in
+            for (index, prompt) in prompts.enumerated() {
+                group.addTask { (index, try await llm.score(prompt)) }
+            }
+            return try await group.reduce(into: [Int: [Float]]()) { $0[$1.0] = $1.1 }
+        }
+        for (index, prompt) in prompts.enumerated() {
+            let alone = try await llm.score(prompt)
+            #expect(alone == together[index] && alone.allSatisfy { $0 < 0 }, "prompt \(index)")
+        }
+        await llm.shutdown()
+    }
+
+    @Test func theDefaultModelAnswersAloneAsAmongSixtyThreeOthers() async throws {
+        let llm = try await LLM(model: Fixture.defaultModelPath)
+        let prompts = (0..<64).map { index in
+            Prompt.chat([ChatMessage(role: "user", content: "Tell me about the number \(index).")])
+        }
+        let sampling = SamplingParameters(temperature: 0, maxTokens: 24)
+        let together = try await withThrowingTaskGroup(of: (Int, Completion).self) { group in
+            for (index, prompt) in prompts.enumerated() {
+                group.addTask { (index, try await llm.generate(prompt, sampling: sampling)) }
+            }
+            return try await group.reduce(into: [Int: Completion]()) { $0[$1.0] = $1.1 }
+        }
+        for index in stride(from: 0, to: 64, by: 7) {
+            let alone = try await llm.generate(prompts[index], sampling: sampling)
+            #expect(alone == together[index], "prompt \(index)")
+        }
+        await llm.shutdown()
+    }
+
+    private func answers(_ llm: LLM, _ prompts: [[Int]]) async throws -> [Completion] {
+        let all = try await withThrowingTaskGroup(of: (Int, Completion).self) { group in
+            for (index, prompt) in prompts.enumerated() {
+                group.addTask {
+                    (index, try await llm.generate(.tokens(prompt), sampling: Self.sampling(index)))
+                }
+            }
+            return try await group.reduce(into: [Int: Completion]()) { $0[$1.0] = $1.1 }
+        }
+        return prompts.indices.compactMap { all[$0] }
+    }
+}
+
+func tinyModel(
+    _ configuration: EngineConfiguration = EngineConfiguration(precision: .f32),
+    _ name: String = "tiny-llama"
+) async throws -> LLM {
+    try await LLM(
+        model: Fixture.engine("\(name).gguf").path, configuration: configuration)
+}

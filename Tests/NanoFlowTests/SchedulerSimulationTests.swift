@@ -1,0 +1,366 @@
+import NanoFlow
+import NanoTestSupport
+import Testing
+
+/// The scheduler under random load, driven as the engine drives it, against a device that checks.
+@Suite struct SchedulerSimulationTests {
+    @Test(arguments: [0, 1, 2, 3])
+    func everySequenceFinishesAndReadsOnlyItsOwn(run: UInt64) {
+        for seed in run * 500..<(run + 1) * 500 {
+            var engine = SimulatedEngine(seed: seed)
+            engine.run()
+            if let failure = engine.failure {
+                Issue.record("seed \(seed), step \(engine.stepCount): \(failure)")
+                return
+            }
+        }
+    }
+
+    /// Short prompts, long completions, and a pool for a part of them: preemption all the time.
+    @Test func preemptionRecomputesABoundedShare() {
+        var worst = 0.0
+        var worstSeed = UInt64(0)
+        var preemptionCount = 0
+        for seed in UInt64(10_000)..<10_300 {
+            var engine = SimulatedEngine(seed: seed, load: .growing)
+            engine.run()
+            if let failure = engine.failure {
+                Issue.record("seed \(seed), step \(engine.stepCount): \(failure)")
+                return
+            }
+            preemptionCount += engine.preemptionCount
+            if engine.recomputedRatio > worst {
+                (worst, worstSeed) = (engine.recomputedRatio, seed)
+            }
+        }
+        print("\(preemptionCount) preemptions recompute at worst \(worst) of the useful tokens")
+        #expect(preemptionCount > 1000)
+        #expect(worst < 2, "seed \(worstSeed)")
+    }
+}
+
+/// A request of the simulation.
+private struct SimulatedSequence {
+    let promptCount: Int
+    let maxTokens: Int
+    let isScored: Bool
+    /// The sampled token that is an end-of-sequence token, counted from 1; nil: none comes.
+    let endToken: Int?
+    /// Positions launched since the last (re)start.
+    var launchedCount = 0
+    /// The farthest position launched, and all positions launched however often.
+    var usefulCount = 0
+    var totalCount = 0
+    var settledTokens = 0
+    var settledScores = 0
+    var hasBegun = false
+
+    /// Tokens known when everything launched has run.
+    var tokenCount: Int { isScored ? promptCount : Swift.max(promptCount, farthestTokens) }
+    var farthestTokens = 0
+}
+
+/// The engine's loop without threads and numbers: forms step n + 1 before it settles step n.
+private struct SimulatedEngine {
+    private var scheduler: Scheduler
+    private let limits: Scheduler.Limits
+    private var device: SimulatedDevice
+    private var random: SeededGenerator
+    private var alive: [SequenceID: SimulatedSequence] = [:]
+    private var ended: [SimulatedSequence] = []
+    private var arrivals: Int
+    private let load: Load
+    private let arrivalRate: Double
+    private let abortRate: Double
+    private let scoredRate: Double
+    private var nextID = 1
+    private var inFlight: Batch?
+    private var lastPreemptionCount = 0
+    private(set) var stepCount = 0
+    private(set) var failure: String?
+
+    /// What the requests are like.
+    enum Load {
+        /// Anything.
+        case mixed
+        /// Short prompts with completions to the longest length, many at once.
+        case growing
+    }
+
+    init(seed: UInt64, load: Load = .mixed) {
+        self.load = load
+        random = SeededGenerator(seed: seed)
+        let isGrowing = load == .growing
+        let length = Int.random(in: isGrowing ? 20...100 : 2...60, using: &random)
+        let blockSize = [1, 2, 4, 16].randomElement(using: &random) ?? 4
+        let slots = Int.random(in: isGrowing ? 4...16 : 1...12, using: &random)
+        let least = (length + blockSize - 1) / blockSize
+        let spare = Int.random(in: 0...least * slots / (isGrowing ? 2 : 1), using: &random)
+        limits = Scheduler.Limits(
+            sequences: slots,
+            batchedTokens: [1, 2, 5, 16, 64].randomElement(using: &random) ?? 1,
+            logitRows: [1, 2, 4, 16].randomElement(using: &random) ?? 1,
+            blockSize: blockSize, blockCount: least + spare, sequenceLength: length)
+        scheduler = Scheduler(limits)
+        device = SimulatedDevice(limits)
+        arrivals = Int.random(in: 1...40, using: &random)
+        arrivalRate = Double.random(in: 0.05...1, using: &random)
+        abortRate = isGrowing ? 0 : [0, 0.02, 0.2].randomElement(using: &random) ?? 0
+        scoredRate = isGrowing ? 0 : [0, 0.3, 1].randomElement(using: &random) ?? 0
+    }
+
+    var preemptionCount: Int { scheduler.preemptionCount }
+
+    /// Positions computed more than once, as a share of the positions that had to be.
+    var recomputedRatio: Double {
+        let useful = ended.reduce(0) { $0 + $1.usefulCount }
+        let total = ended.reduce(0) { $0 + $1.totalCount }
+        return useful == 0 ? 0 : Double(total - useful) / Double(useful)
+    }
+
+    mutating func run() {
+        // Every step computes a token; recomputation may take some times as many.
+        let bound = 100 + 20 * arrivals * (limits.sequenceLength + 10)
+        while failure == nil, arrivals > 0 || !alive.isEmpty || inFlight != nil {
+            step()
+            stepCount += 1
+            if stepCount > bound { fail("sequences \(alive.keys.sorted()) did not finish") }
+        }
+        guard failure == nil else { return }
+        if !scheduler.isIdle || scheduler.freeBlockCount != limits.blockCount {
+            fail("something was not given back")
+        }
+    }
+
+    private mutating func fail(_ reason: String) {
+        if failure == nil { failure = "\(reason) (\(limits))" }
+    }
+
+    private mutating func step() {
+        arrive()
+        abort()
+        let wasIdle = inFlight == nil && alive.isEmpty
+        let batch = scheduler.schedule()
+        scheduler.checkInvariants()
+        if let batch {
+            check(batch)
+            launch(batch)
+        } else if inFlight == nil, !wasIdle {
+            // The engine sleeps now, and nobody would wake it.
+            fail("nothing is in flight, and nothing was scheduled for \(alive.keys.sorted())")
+        }
+        let previous = inFlight
+        inFlight = batch
+        if let previous { settle(previous) }
+    }
+
+    // MARK: - Sequences come and go
+
+    private mutating func arrive() {
+        while arrivals > 0, Double.random(in: 0..<1, using: &random) < arrivalRate {
+            arrivals -= 1
+            let isScored = Double.random(in: 0..<1, using: &random) < scoredRate
+            let longest = isScored ? limits.sequenceLength : limits.sequenceLength - 1
+            let isGrowing = load == .growing
+            let prompt = Int.random(in: 1...(isGrowing ? 5 : longest), using: &random)
+            let room = limits.sequenceLength - prompt
+            let maxTokens =
+                isScored ? 1 : isGrowing ? room : Int.random(in: 1...room, using: &random)
+            let endsEarly = !isGrowing && Bool.random(using: &random)
+            alive[nextID] = SimulatedSequence(
+                promptCount: prompt, maxTokens: maxTokens, isScored: isScored,
+                endToken: endsEarly ? Int.random(in: 1...maxTokens, using: &random) : nil)
+            scheduler.add(
+                nextID, promptCount: prompt, maxTokens: maxTokens, isScored: isScored)
+            scheduler.checkInvariants()
+            nextID += 1
+        }
+    }
+
+    private mutating func abort() {
+        guard Double.random(in: 0..<1, using: &random) < abortRate,
+            let id = alive.keys.sorted().randomElement(using: &random)
+        else { return }
+        end(id)
+    }
+
+    private mutating func end(_ id: SequenceID) {
+        if let sequence = alive.removeValue(forKey: id) { ended.append(sequence) }
+        scheduler.end(id)
+        scheduler.checkInvariants()
+    }
+
+    // MARK: - Steps
+
+    private mutating func check(_ batch: Batch) {
+        if batch.tokenCount > limits.batchedTokens { fail("the token budget was exceeded") }
+        if Set(batch.items.map(\.sequence)).count != batch.items.count { fail("a double item") }
+        var logitRows = 0
+        for item in batch.items {
+            guard let sequence = alive[item.sequence] else {
+                fail("ended sequence \(item.sequence) was scheduled")
+                return
+            }
+            if item.positions.isEmpty { fail("an empty item") }
+            let restarts =
+                item.positions.lowerBound == 0
+                && scheduler.preemptionCount > lastPreemptionCount
+            if item.positions.lowerBound != sequence.launchedCount, !restarts {
+                fail("sequence \(item.sequence) skipped or repeated positions")
+            }
+            if item.positions.upperBound > sequence.tokenCount {
+                fail("sequence \(item.sequence) ran past its tokens")
+            }
+            let reachesEnd = item.positions.upperBound == sequence.tokenCount
+            let expected: Batch.Logits = sequence.isScored ? .all : reachesEnd ? .last : .none
+            if item.logits != expected { fail("sequence \(item.sequence) has wrong logits") }
+            logitRows += item.logitRowCount
+        }
+        if logitRows > limits.logitRows { fail("the logit budget was exceeded") }
+    }
+
+    private mutating func launch(_ batch: Batch) {
+        for item in batch.items {
+            guard var sequence = alive[item.sequence] else { continue }
+            if !sequence.hasBegun {
+                device.begin(
+                    slot: item.slot, sequence: item.sequence, promptCount: sequence.promptCount)
+            }
+            sequence.hasBegun = true
+            sequence.launchedCount = item.positions.upperBound
+            sequence.usefulCount = Swift.max(sequence.usefulCount, item.positions.upperBound)
+            sequence.totalCount += item.positions.count
+            if item.logits == .last { sequence.farthestTokens = item.positions.upperBound + 1 }
+            alive[item.sequence] = sequence
+        }
+        device.launch(batch)
+        if let failure = device.failure { fail(failure) }
+    }
+
+    private mutating func settle(_ batch: Batch) {
+        device.runOldest()
+        if let failure = device.failure { fail(failure) }
+        scheduler.complete(step: batch.step)
+        scheduler.checkInvariants()
+        for item in batch.items {
+            guard let sequence = alive[item.sequence] else { continue }
+            switch item.logits {
+            case .none: break
+            case .all: settleScores(item, sequence)
+            case .last:
+                let count = sequence.settledTokens + 1
+                alive[item.sequence]?.settledTokens = count
+                if count == sequence.endToken || count == sequence.maxTokens { end(item.sequence) }
+            }
+        }
+    }
+
+    private mutating func settleScores(_ item: Batch.Item, _ sequence: SimulatedSequence) {
+        // A restart scores the first positions again; there is no gap.
+        if item.positions.lowerBound > sequence.settledScores { fail("a score is missing") }
+        alive[item.sequence]?.settledScores = item.positions.upperBound
+        if item.positions.upperBound == sequence.promptCount { end(item.sequence) }
+    }
+}
+
+/// Slots and blocks as the pipeline uses them: the tables change at launch, the cache when the
+/// step runs, and a step may run as late as just before it is settled.
+private struct SimulatedDevice {
+    private struct Entry: Equatable {
+        let sequence: SequenceID
+        let position: Int
+    }
+
+    private let blockSize: Int
+    private var cache: [Entry?]  // (block, position in block)
+    private var blockTables: [[Int32]]  // (slot, block of the sequence)
+    private var tokens: [[Entry?]]  // (slot, position)
+    private var inFlight: [Batch] = []
+    private(set) var failure: String?
+
+    init(_ limits: Scheduler.Limits) {
+        blockSize = limits.blockSize
+        cache = Array(repeating: nil, count: limits.blockCount * blockSize)
+        let blocks = limits.blocks(for: limits.sequenceLength)
+        blockTables = Array(
+            repeating: Array(repeating: -1, count: blocks), count: limits.sequences)
+        tokens = Array(
+            repeating: Array(repeating: nil, count: limits.sequenceLength),
+            count: limits.sequences)
+    }
+
+    mutating func begin(slot: Int, sequence: SequenceID, promptCount: Int) {
+        if inFlight.contains(where: { $0.items.contains { $0.slot == slot } }) {
+            failure = "slot \(slot) is begun while a step that uses it is in flight"
+        }
+        for position in 0..<promptCount {
+            tokens[slot][position] = Entry(sequence: sequence, position: position)
+        }
+    }
+
+    mutating func launch(_ batch: Batch) {
+        for item in batch.items {
+            checkLaunch(item)
+            for (offset, block) in item.newBlocks.enumerated() {
+                blockTables[item.slot][item.firstNewBlock + offset] = block
+            }
+        }
+        inFlight.append(batch)
+        if inFlight.count > 2 { failure = "three steps are in flight" }
+    }
+
+    private mutating func checkLaunch(_ item: Batch.Item) {
+        for other in inFlight.flatMap(\.items) {
+            if other.slot == item.slot, other.sequence != item.sequence {
+                failure = "slot \(item.slot) has two sequences in flight"
+            }
+            let used = blockTables[other.slot].prefix(
+                (other.positions.upperBound + blockSize - 1) / blockSize)
+            if !Set(used).isDisjoint(with: item.newBlocks) {
+                failure = "a block of sequence \(other.sequence) was given away in flight"
+            }
+            if other.slot == item.slot, !item.newBlocks.isEmpty, item.firstNewBlock < used.count {
+                failure = "slot \(item.slot)'s block table is rewritten while a step reads it"
+            }
+        }
+    }
+
+    /// Runs the step in flight that was launched first.
+    mutating func runOldest() {
+        let batch = inFlight.removeFirst()
+        for item in batch.items {
+            for position in item.positions { run(item, position) }
+            guard item.logits == .last, item.positions.upperBound < tokens[item.slot].count else {
+                continue
+            }
+            tokens[item.slot][item.positions.upperBound] = Entry(
+                sequence: item.sequence, position: item.positions.upperBound)
+        }
+    }
+
+    private mutating func run(_ item: Batch.Item, _ position: Int) {
+        let own = Entry(sequence: item.sequence, position: position)
+        if tokens[item.slot][position] != own {
+            failure = "sequence \(item.sequence) embeds a token that is not its own"
+        }
+        cache[place(item.slot, position)] = own
+        for key in 0...position
+        where cache[place(item.slot, key)] != Entry(sequence: item.sequence, position: key) {
+            failure = "sequence \(item.sequence) at \(position) reads a key that is not its own"
+        }
+    }
+
+    private func place(_ slot: Int, _ position: Int) -> Int {
+        Int(blockTables[slot][position / blockSize]) * blockSize + position % blockSize
+    }
+}
+
+extension Batch.Item {
+    fileprivate var logitRowCount: Int {
+        switch logits {
+        case .none: 0
+        case .last: 1
+        case .all: positions.count
+        }
+    }
+}
