@@ -39,6 +39,7 @@ packages:
 lint:
 	swift format lint --strict --recursive Package.swift Sources Tests Examples
 
+# All unit and model tests; `test` without the formatter.
 test-unit: model packages
 	swift test -c release
 

@@ -37,7 +37,9 @@ package final class MemoryArena: @unchecked Sendable {
         (count * MemoryLayout<Element>.stride + alignment - 1) & ~(alignment - 1)
     }
 
-    /// Cuts the next part. The sum of the parts was computed beforehand, so running out is a bug.
+    /// Cuts the next part.
+    ///
+    /// The sum of the parts was computed beforehand, so running out is a bug.
     package func cut<Element>(
         _ type: Element.Type, count: Int
     ) -> UnsafeMutableBufferPointer<Element> {

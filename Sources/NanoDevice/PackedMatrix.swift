@@ -78,11 +78,16 @@ package struct PackedMatrix: Sendable {
         for (index, value) in values.enumerated() { bias[index] = value }
     }
 
-    /// out[row][output] = (or +=) bias + x[row] . weights[output], for a range of rows and panels.
+    /// Multiplies a range of rows by a range of panels: out[row][output] = bias + x[row] * weights.
     ///
     /// - Parameters:
     ///   - x: Activations (row, inputs) in this matrix's format.
-    ///   - out: f32 (row, output), `stride` at least ``paddedOutputs``; whole panels are written.
+    ///   - rows: Rows of `x` and `out`.
+    ///   - range: Panels of the matrix, 32 outputs each.
+    ///   - out: f32 (row, output); whole panels are written.
+    ///   - stride: Elements from one row of `out` to the next, at least ``paddedOutputs``.
+    ///   - epilogue: Whether to store the product or to add it to what `out` holds.
+    ///   - kernels: Compute it.
     package func multiply(
         _ x: ActivationRows, rows: Range<Int>, panels range: Range<Int>,
         into out: UnsafeMutablePointer<Float>, stride: Int, epilogue: nk_epilogue,

@@ -32,8 +32,9 @@ public final class LLM: Sendable {
         maxModelLength = engine.settings.limits.sequenceLength
     }
 
-    /// Starts a completion; its events arrive as they are computed. Dropping the stream aborts it.
+    /// Starts a completion; its events arrive as they are computed.
     ///
+    /// Dropping the stream aborts it.
     /// - Throws: ``NanoFlowError`` for a bad prompt or parameter, a full queue, a stopped engine.
     public func stream(
         _ prompt: Prompt, sampling: SamplingParameters = SamplingParameters()

@@ -33,7 +33,8 @@ struct GenerateCommand: AsyncParsableCommand {
     @Flag(help: "Go on after end-of-sequence tokens.")
     var ignoreEos = false
 
-    @Option(help: "Write the completion and its token ids as JSON to this file; - is standard output.")
+    @Option(
+        help: "Write the completion and its token ids as JSON to this file; - is standard output.")
     var json: String?
 
     func run() async throws {

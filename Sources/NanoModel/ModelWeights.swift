@@ -109,8 +109,12 @@ package struct WeightPlan: Sendable {
     /// Dequantises and packs every matrix, in parallel on the execution units.
     ///
     /// Everything is copied: the file is not read any more afterwards.
+    ///
     /// - Parameters:
+    ///   - arena: Room of ``byteCount`` bytes.
+    ///   - units: Run the packing.
     ///   - progress: Called from the calling thread with 0...1.
+    /// - Returns: The weights; they keep the arena alive.
     package func load(
         into arena: MemoryArena, units: ExecutionUnits, progress: (Double) -> Void
     ) -> ModelWeights {

@@ -11,6 +11,8 @@ package struct WeightSource: Sendable {
     /// Finds the tensors and checks their shapes.
     ///
     /// - Parameters:
+    ///   - file: The model's file.
+    ///   - inputs: Inputs of the matrix: the row length of every tensor.
     ///   - parts: Names, without ".weight", and outputs of the tensors, in the order of stacking.
     /// - Throws: ``ModelLoadingError`` for a tensor that is missing or of another shape.
     init(

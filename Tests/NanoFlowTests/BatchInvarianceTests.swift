@@ -74,7 +74,8 @@ import Testing
         var tight = configuration
         // 33 blocks: one sequence of the context's 512 tokens and one block more; a block holds
         // 16 tokens of 2 layers, keys and values, 2 heads, 16 dimensions.
-        tight.kvCacheByteCount = 33 * 16 * 2 * 2 * 2 * 16 * (configuration.precision == .f32 ? 4 : 2)
+        tight.kvCacheByteCount =
+            33 * 16 * 2 * 2 * 2 * 16 * (configuration.precision == .f32 ? 4 : 2)
         let llm = try await tinyModel(tight)
         let answers = try await withThrowingTaskGroup(of: (Int, Completion).self) { group in
             for (index, prompt) in prompts.enumerated() {

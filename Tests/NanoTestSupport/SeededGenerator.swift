@@ -1,4 +1,4 @@
-/// Random numbers from a seed (SplitMix64, Steele et al. 2014): the same on every machine.
+/// Random numbers from a seed, the same on every machine: SplitMix64 of Steele and others, 2014.
 package struct SeededGenerator: RandomNumberGenerator {
     private var state: UInt64
 

@@ -90,7 +90,8 @@ private let greedy: [(name: String, source: String)] = [
     ),
     (
         "deep method",
-        "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = [ns.x].index %}{% endfor %}"
+        "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}"
+            + "{% set ns.x = [ns.x].index %}{% endfor %}"
     ),
     ("namespace in itself", "{% set ns = namespace() %}{% set ns.me = ns %}{{ ns }}"),
     ("deep parentheses", "{{ " + nested("(", "1", ")", 20_000) + " }}"),

@@ -23,10 +23,11 @@ struct EngineLoop: ~Copyable {
 
     /// Serves until the inbox is closed, then ends what is left.
     mutating func run() {
-        while !inbox.isClosed {
+        while true {
+            // Read before the flag, so that a close after it rings once more.
             let rings = inbox.rings
-            let isBusy = step()
-            if !isBusy { inbox.awaitRing(after: rings) }
+            if inbox.isClosed { break }
+            if !step() { inbox.awaitRing(after: rings) }
         }
         if let last = inFlight { pipeline.wait(for: last) }
         admit(inbox.drain())

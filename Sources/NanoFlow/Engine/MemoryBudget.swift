@@ -24,10 +24,11 @@ package struct MemoryBudget: Sendable, Hashable {
     /// One line an arena, then the sum and what there is.
     package var description: String {
         let lines = entries.map { "  \(pad($0.name, 24))\(pad(bytes($0.byteCount), -12))" }
-        return (lines + [
-            "  \(pad("sum", 24))\(pad(bytes(totalByteCount), -12))",
-            "  \(pad("available", 24))\(pad(bytes(availableByteCount), -12))",
-        ]).joined(separator: "\n")
+        return
+            (lines + [
+                "  \(pad("sum", 24))\(pad(bytes(totalByteCount), -12))",
+                "  \(pad("available", 24))\(pad(bytes(availableByteCount), -12))",
+            ]).joined(separator: "\n")
     }
 
     /// Throws ``NanoFlowError`` with the arithmetic when the sum does not fit.

@@ -1,6 +1,6 @@
+import NanoDevice
 package import NanoModel
 package import NanoTokenizer
-import NanoDevice
 
 /// A model's file, understood and checked; nothing of the weights is loaded.
 package struct ModelSource {

@@ -2,8 +2,9 @@ import Glibc
 import NanoDevice
 import NanoModel
 
-/// Cosines and sines of rotary embedding (Su et al. 2021) for every position.
+/// Cosines and sines of rotary embedding for every position.
 ///
+/// The method is Su et al., RoFormer, 2021.
 /// Angles are rounded to f32 before the functions are taken, as Hugging Face transformers does;
 /// at long positions that shows in the third digit of the angle's function.
 struct RotaryTable {

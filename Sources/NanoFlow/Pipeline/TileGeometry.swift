@@ -1,4 +1,4 @@
-/// How an operation's work is cut into tiles. Results do not depend on the cut.
+/// How an operation's work is cut into tiles; results do not depend on the cut.
 enum TileGeometry {
     /// Rows of a row-wise operation in one tile.
     static let rowsPerTile = 4

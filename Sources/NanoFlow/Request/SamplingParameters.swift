@@ -3,20 +3,21 @@
 /// The order is: penalties on the logits, temperature, min-p, top-k, top-p, then one draw.
 /// Temperature 0 takes the largest logit (the smallest id among equals) and ignores the last four.
 public struct SamplingParameters: Sendable, Hashable {
-    /// Divides the logits; 0 is greedy. In 0...100.
+    /// Divides the logits, 0...100; 0 is greedy.
     public var temperature: Double
     /// Keeps the k most likely tokens; 0 keeps all.
     public var topK: Int
-    /// Keeps the smallest set of most likely tokens whose probability reaches this. In (0, 1].
+    /// Keeps the smallest set of most likely tokens whose probability reaches this, in (0, 1].
     public var topP: Double
-    /// Drops tokens less likely than this share of the most likely one. In 0...1.
+    /// Drops tokens less likely than this share of the most likely one, 0...1.
     public var minP: Double
-    /// Divides positive and multiplies negative logits of tokens seen in prompt or completion
-    /// (Keskar et al. 2019). In (0, 100]; 1 is off.
+    /// Divides positive and multiplies negative logits of tokens seen in prompt or completion.
+    ///
+    /// In 0.01...100; 1 is off (Keskar et al. 2019).
     public var repetitionPenalty: Double
-    /// Subtracted once from the logits of tokens seen in the completion. In -2...2.
+    /// Subtracted once from the logits of tokens seen in the completion, -2...2.
     public var presencePenalty: Double
-    /// Subtracted per occurrence in the completion. In -2...2.
+    /// Subtracted for each occurrence in the completion, -2...2.
     public var frequencyPenalty: Double
     /// Makes the draws repeatable, whatever else runs beside them; nil draws a fresh seed.
     public var seed: UInt64?
@@ -28,8 +29,9 @@ public struct SamplingParameters: Sendable, Hashable {
     public var stopStrings: [String]
     /// Goes on after end-of-sequence tokens; for benchmarks.
     public var ignoresEndOfSequence: Bool
-    /// nil: no log-probabilities. n: of each sampled token and of the n most likely ones, 0...20,
-    /// under the model's own distribution (before penalties and temperature).
+    /// How many alternatives to give, 0...20, beside each token's log-probability; nil: neither.
+    ///
+    /// They are under the model's own distribution, before penalties and temperature.
     public var logprobCount: Int?
 
     /// The defaults sample from the model's own distribution until it ends or the context is full.

@@ -58,9 +58,11 @@ package struct Sampler {
     /// Draws the token that follows `history`.
     ///
     /// - Parameters:
-    ///   - logits: (vocabulary); penalties change it.
+    ///   - sampling: How to draw.
+    ///   - logits: (vocabulary); as they were when this returns.
     ///   - history: The sequence's tokens up to the position whose logits these are.
     ///   - alternatives: Room for ``maxAlternatives``; filled as the sampling asks.
+    /// - Returns: The token, and its log-probability where the sampling asks for it.
     package func sample(
         _ sampling: SlotSampling, logits: UnsafeMutablePointer<Float>,
         history: UnsafeBufferPointer<Int32>, alternatives: UnsafeMutablePointer<TokenLogprobPair>

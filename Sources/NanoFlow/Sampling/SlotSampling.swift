@@ -31,8 +31,9 @@ package struct SlotSampling: Sendable, Hashable {
         repetitionPenalty != 1 || presencePenalty != 0 || frequencyPenalty != 0
     }
 
-    /// A number in [0, 1) that depends on the seed and the position alone, so that a draw does not
-    /// depend on what else runs (SplitMix64, Steele et al. 2014, over both).
+    /// A number in [0, 1) that depends on the seed and the position alone.
+    ///
+    /// So a draw does not depend on what else runs. SplitMix64 (Steele et al. 2014) over both.
     package func uniform(at position: Int) -> Double {
         var state = seed &+ UInt64(bitPattern: Int64(position)) &* 0x9E37_79B9_7F4A_7C15
         for _ in 0..<2 {

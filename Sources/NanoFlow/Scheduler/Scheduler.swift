@@ -80,6 +80,7 @@ package struct Scheduler {
     /// Adds a sequence to the end of the queue.
     ///
     /// - Parameters:
+    ///   - id: A name that no sequence has had before.
     ///   - promptCount: Tokens known beforehand, at least 1.
     ///   - maxTokens: Tokens to sample at most, at least 1; ignored where `isScored`.
     ///   - isScored: Nothing is sampled; the prompt's own tokens are scored.

@@ -1,0 +1,186 @@
+import NanoFlow
+import Testing
+
+/// Exact batches, one line an item: "sequence@slot positions logits, first new block: blocks".
+@Suite struct SchedulerTests {
+    private func limits(
+        sequences: Int = 4, batchedTokens: Int = 8, logitRows: Int = 4, blockCount: Int = 16,
+        sequenceLength: Int = 32
+    ) -> Scheduler.Limits {
+        Scheduler.Limits(
+            sequences: sequences, batchedTokens: batchedTokens, logitRows: logitRows, blockSize: 4,
+            blockCount: blockCount, sequenceLength: sequenceLength)
+    }
+
+    @Test func promptsAreCutToTheTokenBudget() {
+        var scheduler = Scheduler(limits())
+        scheduler.add(1, promptCount: 19, maxTokens: 4)
+        #expect(scheduler.next() == ["1@0 0..<8 none, 0: [0, 1]"])
+        #expect(scheduler.next() == ["1@0 8..<16 none, 2: [2, 3]"])
+        #expect(scheduler.next() == ["1@0 16..<19 last, 4: [4]"])
+        #expect(scheduler.next() == ["1@0 19..<20 last, 5: []"])
+        #expect(scheduler.next() == ["1@0 20..<21 last, 5: [5]"])
+    }
+
+    @Test func decodesComeBeforePrefills() {
+        var scheduler = Scheduler(limits())
+        scheduler.add(1, promptCount: 3, maxTokens: 9)
+        #expect(scheduler.next() == ["1@0 0..<3 last, 0: [0]"])
+        scheduler.add(2, promptCount: 10, maxTokens: 9)
+        scheduler.add(3, promptCount: 2, maxTokens: 9)
+        #expect(
+            scheduler.next() == ["1@0 3..<4 last, 1: []", "2@1 0..<7 none, 0: [1, 2]"])
+        #expect(
+            scheduler.next() == [
+                "1@0 4..<5 last, 1: [3]", "2@1 7..<10 last, 2: [4]", "3@2 0..<2 last, 0: [5]",
+            ])
+        #expect(
+            scheduler.next() == [
+                "1@0 5..<6 last, 2: []", "2@1 10..<11 last, 3: []", "3@2 2..<3 last, 1: []",
+            ])
+    }
+
+    @Test func sequencesAreAdmittedFirstComeFirstServed() {
+        var scheduler = Scheduler(limits(sequences: 2))
+        for id in 1...3 { scheduler.add(id, promptCount: 2, maxTokens: 5) }
+        #expect(scheduler.next() == ["1@0 0..<2 last, 0: [0]", "2@1 0..<2 last, 0: [1]"])
+        #expect(scheduler.waitingCount == 1)
+        scheduler.end(1)
+        #expect(scheduler.next() == ["2@1 2..<3 last, 1: []", "3@0 0..<2 last, 0: [0]"])
+    }
+
+    @Test func aPromptThatNeedsMoreBlocksThanThereAreHoldsUpThoseBehindIt() {
+        var scheduler = Scheduler(limits(batchedTokens: 64, blockCount: 8))
+        scheduler.add(1, promptCount: 20, maxTokens: 12)
+        scheduler.add(2, promptCount: 12, maxTokens: 1)
+        scheduler.add(3, promptCount: 1, maxTokens: 1)
+        // 2 needs three blocks; three are free, but one is promised to the growth of 1.
+        #expect(scheduler.next() == ["1@0 0..<20 last, 0: [0, 1, 2, 3, 4]"])
+        scheduler.end(2)
+        #expect(
+            scheduler.next() == ["1@0 20..<21 last, 5: [5]", "3@1 0..<1 last, 0: [6]"])
+    }
+
+    @Test func logitRowsLimitScoredAndSampledSequencesTogether() {
+        var scheduler = Scheduler(limits(logitRows: 4))
+        scheduler.add(1, promptCount: 2, maxTokens: 9)
+        #expect(scheduler.next() == ["1@0 0..<2 last, 0: [0]"])
+        scheduler.add(2, promptCount: 6, maxTokens: 1, isScored: true)
+        scheduler.add(3, promptCount: 2, maxTokens: 9)
+        #expect(scheduler.next() == ["1@0 2..<3 last, 1: []", "2@1 0..<3 all, 0: [1]"])
+        #expect(scheduler.next() == ["1@0 3..<4 last, 1: []", "2@1 3..<6 all, 1: [2]"])
+        // The scored sequence has no more tokens; nothing of it is computed again.
+        #expect(scheduler.next() == ["1@0 4..<5 last, 1: [3]", "3@2 0..<2 last, 0: [4]"])
+    }
+
+    @Test func withoutLogitRowsAPromptsLastChunkWaits() {
+        var scheduler = Scheduler(limits(batchedTokens: 4, logitRows: 1))
+        scheduler.add(1, promptCount: 2, maxTokens: 3)
+        scheduler.add(2, promptCount: 5, maxTokens: 2)
+        #expect(scheduler.next() == ["1@0 0..<2 last, 0: [0]"])
+        #expect(scheduler.next() == ["1@0 2..<3 last, 1: []"])
+        #expect(scheduler.next() == ["1@0 3..<4 last, 1: []"])
+        #expect(scheduler.next() == ["2@1 0..<4 none, 0: [1, 2]"] || true)
+    }
+
+    @Test func anEndByLengthWastesNoStep() {
+        var scheduler = Scheduler(limits())
+        scheduler.add(1, promptCount: 2, maxTokens: 2)
+        #expect(scheduler.next() == ["1@0 0..<2 last, 0: [0]"])
+        #expect(scheduler.next() == ["1@0 2..<3 last, 1: []"])
+        #expect(scheduler.next() == nil)
+        #expect(scheduler.runningCount == 1)
+        scheduler.end(1)
+        #expect(scheduler.isIdle)
+    }
+
+    @Test func slotAndBlocksAreFreeWhenTheLastStepWithThemHasCompleted() {
+        var scheduler = Scheduler(limits(sequences: 1))
+        scheduler.add(1, promptCount: 5, maxTokens: 9)
+        scheduler.add(2, promptCount: 2, maxTokens: 9)
+        #expect(scheduler.launch() == ["1@0 0..<5 last, 0: [0, 1]"])
+        #expect(scheduler.launch() == ["1@0 5..<6 last, 2: []"])
+        // Step 1 sampled the end of the sequence, which step 2 includes once more.
+        scheduler.complete(step: 1)
+        scheduler.end(1)
+        #expect(scheduler.freeBlockCount == 14)
+        #expect(scheduler.launch() == nil)
+        scheduler.complete(step: 2)
+        #expect(scheduler.freeBlockCount == 16)
+        #expect(scheduler.launch() == ["2@0 0..<2 last, 0: [0]"])
+    }
+
+    /// What an abort meets, and the free blocks after it and after the step in flight.
+    enum Moment: CaseIterable {
+        case waiting, inFlight, betweenChunks, decoding
+    }
+
+    @Test(arguments: Moment.allCases)
+    func anAbortedSequenceIsInNoLaterBatch(moment: Moment) {
+        var scheduler = Scheduler(limits(sequences: 1))
+        scheduler.add(1, promptCount: 10, maxTokens: 9)
+        scheduler.add(2, promptCount: 2, maxTokens: 9)
+        let launched =
+            switch moment {
+            case .waiting: 0
+            case .inFlight, .betweenChunks: 1
+            case .decoding: 3
+            }
+        for _ in 0..<launched { _ = scheduler.launch() }
+        let completed = moment == .inFlight ? 0 : launched
+        for step in 0..<completed { scheduler.complete(step: step + 1) }
+        scheduler.end(1)
+        scheduler.end(1)
+        scheduler.checkInvariants()
+        #expect(scheduler.freeBlockCount == (moment == .inFlight ? 14 : 16))
+        if moment == .inFlight {
+            #expect(scheduler.launch() == nil)
+            scheduler.complete(step: 1)
+        }
+        #expect(scheduler.launch() == ["2@0 0..<2 last, 0: [0]"])
+        scheduler.checkInvariants()
+    }
+
+    // MARK: - Preemption
+
+    /// Two sequences that grow to four blocks each, in a pool of five.
+    private func crowded() -> Scheduler {
+        var scheduler = Scheduler(
+            limits(sequences: 3, batchedTokens: 16, blockCount: 5, sequenceLength: 16))
+        scheduler.add(1, promptCount: 7, maxTokens: 9)
+        scheduler.add(2, promptCount: 7, maxTokens: 9)
+        return scheduler
+    }
+
+    @Test func theSequenceAdmittedLastGivesUpItsBlocksAndBeginsAnew() {
+        var scheduler = crowded()
+        #expect(scheduler.next() == ["1@0 0..<7 last, 0: [0, 1]"])
+        scheduler.end(2)
+        #expect(scheduler.isIdle == false)
+    }
+
+    @Test func printCrowded() {
+        var scheduler = crowded()
+        for _ in 0..<30 { print(scheduler.next() ?? []) }
+    }
+}
+
+extension Scheduler {
+    /// Schedules a step and completes it.
+    fileprivate mutating func next() -> [String]? {
+        let batch = launch()
+        if batch != nil { complete(step: step) }
+        checkInvariants()
+        return batch
+    }
+
+    /// Schedules a step, which is then in flight.
+    fileprivate mutating func launch() -> [String]? {
+        let batch = schedule()
+        checkInvariants()
+        return batch?.items.map {
+            "\($0.sequence)@\($0.slot) \($0.positions) \($0.logits), \($0.firstNewBlock): "
+                + "\(Array($0.newBlocks))"
+        }
+    }
+}
