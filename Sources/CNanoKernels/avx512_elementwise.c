@@ -62,6 +62,51 @@ NK_INLINE uint32_t largest_bits(const float *x, int count) {
 }
 
 // Returns the sum of the values.
+// One stage of the transform within a register: lane i and lane i ^ distance become their sum and
+// their difference. `upper` are the lanes with the distance's bit set.
+NK_INLINE __m512 butterfly(__m512 v, int distance, __mmask16 upper) {
+    __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m512i partners = _mm512_xor_si512(lanes, _mm512_set1_epi32(distance));
+    __m512 t = _mm512_permutexvar_ps(partners, v);
+    return _mm512_mask_sub_ps(_mm512_add_ps(v, t), upper, t, v);
+}
+
+// Runs of 16, 32 or 64 values: 1, 2 or 4 registers.
+NK_INLINE void rotate_run(float *x, int registers, __m512 scale) {
+    __m512 v[NK_MAX_ROTATION / NK_LANES];
+    for (int i = 0; i < registers; i++) {
+        v[i] = _mm512_loadu_ps(x + i * NK_LANES);
+        v[i] = butterfly(v[i], 1, 0xaaaa);
+        v[i] = butterfly(v[i], 2, 0xcccc);
+        v[i] = butterfly(v[i], 4, 0xf0f0);
+        v[i] = butterfly(v[i], 8, 0xff00);
+    }
+    for (int distance = 1; distance < registers; distance *= 2) {
+        for (int i = 0; i < registers; i++) {
+            if (i & distance) continue;
+            __m512 a = v[i], b = v[i + distance];
+            v[i] = _mm512_add_ps(a, b);
+            v[i + distance] = _mm512_sub_ps(a, b);
+        }
+    }
+    for (int i = 0; i < registers; i++) {
+        _mm512_storeu_ps(x + i * NK_LANES, _mm512_mul_ps(v[i], scale));
+    }
+}
+
+NK_AVX512 static void rotate(float *x, int count, int run, float scale) {
+    __m512 factor = _mm512_set1_ps(scale);
+    if (run < NK_LANES) {
+        nk_portable_kernels.rotate(x, count, run, scale);
+        return;
+    }
+    for (float *part = x; part + run <= x + count; part += run) {
+        if (run == 64) rotate_run(part, 4, factor);
+        if (run == 32) rotate_run(part, 2, factor);
+        if (run == 16) rotate_run(part, 1, factor);
+    }
+}
+
 NK_INLINE int32_t quantize_group(const float *x, int count, float *scale, int8_t *values) {
     __m512i sum = _mm512_setzero_si512();
     bool usable = nk_group_scale(largest_bits(x, count), scale);
@@ -129,6 +174,7 @@ const nk_kernels nk_avx512_kernels = {
     .rms_norm = rms_norm,
     .silu_multiply = silu_multiply,
     .convert_bf16 = convert_bf16,
+    .rotate = rotate,
     .quantize_int8 = quantize_int8,
     .attention = nk_avx512_attention,
     .argmax = argmax,

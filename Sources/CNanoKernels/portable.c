@@ -125,6 +125,20 @@ static void convert_bf16(const float *x, int count, nk_bf16 *out) {
     if (count % 2 != 0) out[count] = 0;
 }
 
+static void rotate(float *x, int count, int run, float scale) {
+    for (float *part = x; part + run <= x + count; part += run) {
+        for (int distance = 1; distance < run; distance *= 2) {
+            for (int i = 0; i < run; i++) {
+                if (i & distance) continue;
+                float a = part[i], b = part[i + distance];
+                part[i] = a + b;
+                part[i + distance] = a - b;
+            }
+        }
+        for (int i = 0; i < run; i++) part[i] *= scale;
+    }
+}
+
 static void quantize_int8(
     const float *x, int count, int group_size, int8_t *values, float *scales, int32_t *sums) {
     for (int first = 0, g = 0; first < count; first += group_size, g++) {
@@ -274,6 +288,7 @@ const nk_kernels nk_portable_kernels = {
     .rms_norm = rms_norm,
     .silu_multiply = silu_multiply,
     .convert_bf16 = convert_bf16,
+    .rotate = rotate,
     .quantize_int8 = quantize_int8,
     .attention = attention,
     .argmax = argmax,

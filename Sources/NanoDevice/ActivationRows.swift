@@ -42,7 +42,9 @@ package struct ActivationRows: Sendable {
     }
 
     /// Stores one row of f32 values (width), rounded or quantised to the format.
-    package func store(_ x: UnsafePointer<Float>, row: Int, kernels: Kernels) {
+    ///
+    /// `x` is used up: int8 rotates it in place.
+    package func store(_ x: UnsafeMutablePointer<Float>, row: Int, kernels: Kernels) {
         precondition(row >= 0 && row < capacity, "The row must be within the capacity.")
         let count = Int32(width)
         switch format {
@@ -52,6 +54,8 @@ package struct ActivationRows: Sendable {
             kernels.functions.convert_bf16(x, count, bfloats(row: row))
         case .int8(let groupSize):
             let target = integers(row: row)
+            kernels.functions.rotate(
+                x, count, Int32(format.rotationRun), format.rotationScales.activations)
             kernels.functions.quantize_int8(
                 x, count, Int32(groupSize), UnsafeMutablePointer(mutating: target.values),
                 UnsafeMutablePointer(mutating: target.scales),

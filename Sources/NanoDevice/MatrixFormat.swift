@@ -23,6 +23,27 @@ package enum MatrixFormat: Sendable, Hashable {
         return (inputs + size - 1) / size
     }
 
+    /// The length of the runs of inputs that are rotated before they are rounded; 1 is none.
+    ///
+    /// int8 rounds to steps of a group's largest value, so one input that sticks out costs all the
+    /// others their precision. A Walsh-Hadamard transform of each run, on weights and activations
+    /// alike, leaves every dot product as it was and spreads such inputs over their run
+    /// (the idea is QuaRot's, Ashkboos et al. 2024, here within the groups).
+    package var rotationRun: Int {
+        guard case .int8(let size) = self else { return 1 }
+        return min(64, size & -size)
+    }
+
+    /// What rotated activations and rotated weights are multiplied by: powers of two, which are
+    /// exact, whose product undoes the transform's growth.
+    package var rotationScales: (activations: Float, weights: Float) {
+        let bits = rotationRun.trailingZeroBitCount
+        return (
+            Float(sign: .plus, exponent: -(bits / 2), significand: 1),
+            Float(sign: .plus, exponent: -(bits - bits / 2), significand: 1)
+        )
+    }
+
     /// Bytes of one stored number.
     package var elementByteCount: Int {
         switch self {

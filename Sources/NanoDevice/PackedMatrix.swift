@@ -48,7 +48,11 @@ package struct PackedMatrix: Sendable {
     }
 
     /// Packs one panel from its rows of weights (up to 32, inputs), f32.
-    package func pack(panel: Int, weights: UnsafeBufferPointer<Float>) {
+    ///
+    /// `weights` are used up: int8 rotates them in place.
+    package func pack(
+        panel: Int, weights: UnsafeMutableBufferPointer<Float>, kernels: Kernels
+    ) {
         let rows = min(panelWidth, outputs - panel * panelWidth)
         precondition(
             panel >= 0 && rows > 0 && weights.count >= rows * inputs,
@@ -64,6 +68,11 @@ package struct PackedMatrix: Sendable {
             nk_pack_bf16(
                 source, Int32(rows), Int32(inputs), target.assumingMemoryBound(to: nk_bf16.self))
         case .int8(let groupSize):
+            for row in 0..<rows {
+                kernels.functions.rotate(
+                    source.map { $0 + row * inputs }, Int32(inputs), Int32(format.rotationRun),
+                    format.rotationScales.weights)
+            }
             nk_pack_int8(
                 source, Int32(rows), Int32(inputs), Int32(groupSize),
                 target.assumingMemoryBound(to: UInt8.self),

@@ -42,3 +42,11 @@ func writeJSON(_ value: some Encodable, to path: String) throws {
         try data.write(to: URL(fileURLWithPath: path))
     }
 }
+
+/// The text as a JSON string, in its quotes.
+func quotedJSON(_ text: String) -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = .withoutEscapingSlashes
+    guard let data = try? encoder.encode(text) else { return "\"\"" }
+    return String(decoding: data, as: UTF8.self)
+}

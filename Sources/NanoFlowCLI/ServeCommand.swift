@@ -68,13 +68,17 @@ struct ServeCommand: AsyncParsableCommand {
     }
 
     private static func greeting(url: String, model: String) -> String {
-        let content = "What is the capital of France?"
+        let body = """
+            {"model": \(quotedJSON(model)), "temperature": 0, "max_tokens": 64, \
+            "messages": [{"role": "user", "content": "What is the capital of France?"}]}
+            """
+        // Inside single quotes a shell takes everything as it is but the single quote.
+        let argument = body.split(separator: "'", omittingEmptySubsequences: false)
+            .joined(separator: "'\\''")
         return """
             Serving \(model) at \(url)
 
-            curl \(url)/v1/chat/completions -H 'Content-Type: application/json' -d '\
-            {"model": "\(model)", "temperature": 0, "max_tokens": 64, \
-            "messages": [{"role": "user", "content": "\(content)"}]}'
+            curl \(url)/v1/chat/completions -H 'Content-Type: application/json' -d '\(argument)'
 
             """
     }

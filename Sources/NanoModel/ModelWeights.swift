@@ -113,10 +113,12 @@ package struct WeightPlan: Sendable {
     /// - Parameters:
     ///   - arena: Room of ``byteCount`` bytes.
     ///   - units: Run the packing.
+    ///   - kernels: Rotate the weights.
     ///   - progress: Called from the calling thread with 0...1.
     /// - Returns: The weights; they keep the arena alive.
     package func load(
-        into arena: MemoryArena, units: ExecutionUnits, progress: (Double) -> Void
+        into arena: MemoryArena, units: ExecutionUnits, kernels: Kernels,
+        progress: (Double) -> Void
     ) -> ModelWeights {
         let embedding = EmbeddingTable(embedding, arena: arena)
         let packed = matrices.map { source in
@@ -128,7 +130,7 @@ package struct WeightPlan: Sendable {
         var done = 0
         for (source, matrix) in zip(matrices, packed) {
             if let bias = source.bias() { bias.withUnsafeBufferPointer(matrix.setBias) }
-            let job = PackingJob(source: source, matrix: matrix)
+            let job = PackingJob(source: source, matrix: matrix, kernels: kernels)
             withExtendedLifetime(job) { units.wait(for: units.submit(job)) }
             done += matrix.panelCount
             progress(Double(done) / Double(panelCount))
@@ -151,12 +153,14 @@ package struct WeightPlan: Sendable {
 private final class PackingJob: TiledProgram {
     private let source: WeightSource
     private let matrix: PackedMatrix
+    private let kernels: Kernels
     private static let panelsPerTile = 8
     private static let panelWidth = 32
 
-    init(source: WeightSource, matrix: PackedMatrix) {
+    init(source: WeightSource, matrix: PackedMatrix, kernels: Kernels) {
         self.source = source
         self.matrix = matrix
+        self.kernels = kernels
     }
 
     var operationCount: Int { 1 }
@@ -178,7 +182,7 @@ private final class PackingJob: TiledProgram {
                 let values = UnsafeMutableBufferPointer(
                     rebasing: scratch[..<(rows.count * matrix.inputs)])
                 source.dequantize(rows, into: values)
-                matrix.pack(panel: panel, weights: UnsafeBufferPointer(values))
+                matrix.pack(panel: panel, weights: values, kernels: kernels)
             }
         }
     }

@@ -8,7 +8,7 @@ import Testing
 struct RawConnection {
     private var inbound: NIOAsyncChannelInboundStream<ByteBuffer>.AsyncIterator
     private let outbound: NIOAsyncChannelOutboundWriter<ByteBuffer>
-    private(set) var received = ""
+    private var bytes: [UInt8] = []
 
     /// Opens a connection, and closes it when `body` ends.
     static func open<Value: Sendable>(
@@ -43,35 +43,42 @@ struct RawConnection {
     /// Reads until what was received contains `text`.
     mutating func read(until text: String) async throws {
         while !received.contains(text) {
-            received += String(buffer: try #require(try await inbound.next(), "\(received)"))
+            let part = try #require(try await inbound.next(), "\(received)")
+            bytes += part.readableBytesView
         }
     }
 
     /// Reads until the server closes.
     mutating func readToEnd() async throws {
-        while let bytes = try await inbound.next() {
-            received += String(buffer: bytes)
+        while let part = try await inbound.next() {
+            bytes += part.readableBytesView
         }
+    }
+
+    /// What has arrived; a character may have arrived in part.
+    var received: String {
+        String(decoding: bytes, as: UTF8.self)
     }
 
     /// The body of the one response received, its chunks joined.
     var body: String {
         get throws {
-            let parts = received.split(separator: "\r\n\r\n", maxSplits: 1)
-            let head = try #require(parts.first)
-            var rest = try #require(parts.last)
+            let headEnd = try #require(bytes.firstRange(of: "\r\n\r\n".utf8))
+            let head = String(decoding: bytes[..<headEnd.lowerBound], as: UTF8.self)
+            var rest = bytes[headEnd.upperBound...]
             guard head.lowercased().contains("transfer-encoding: chunked") else {
-                return String(rest)
+                return String(decoding: rest, as: UTF8.self)
             }
-            var body = ""
-            while let end = rest.firstRange(of: "\r\n") {
-                let count = try #require(Int(rest[..<end.lowerBound], radix: 16))
+            var body: [UInt8] = []
+            while let lineEnd = rest.firstRange(of: "\r\n".utf8) {
+                let line = String(decoding: rest[..<lineEnd.lowerBound], as: UTF8.self)
+                let count = try #require(Int(line, radix: 16))
                 guard count > 0 else { break }
-                let chunk = rest[end.upperBound...].utf8.prefix(count)
-                body += String(Substring(chunk))
-                rest = rest[chunk.endIndex...].dropFirst()
+                let chunk = rest[lineEnd.upperBound...].prefix(count)
+                body += chunk
+                rest = rest[chunk.endIndex...].dropFirst(2)
             }
-            return body
+            return String(decoding: body, as: UTF8.self)
         }
     }
 }

@@ -31,7 +31,7 @@ package final class LoadedModel: @unchecked Sendable {
         units = ExecutionUnits(
             count: settings.threadCount, cpus: machine.allowedCPUs,
             maxOperationCount: graph.operations.count)
-        let weights = plan.load(into: arenas[0], units: units) { share in
+        let weights = plan.load(into: arenas[0], units: units, kernels: kernels) { share in
             progress("packing weights for \(settings.precision.rawValue)", share)
         }
         let kvArena = KVArena(

@@ -1,19 +1,19 @@
 /// How an operation's work is cut into tiles; results do not depend on the cut.
-enum TileGeometry {
+package enum TileGeometry {
     /// Rows of a row-wise operation in one tile.
     static let rowsPerTile = 4
     /// Rows of a matrix product in one tile: their activations stay in the second-level cache.
     static let productRowsPerTile = 192
 
     /// Tiles of a matrix product: runs of panels times runs of rows, panels first.
-    struct Product {
+    package struct Product {
         let rowCount: Int
         let panelCount: Int
         let panelsPerTile: Int
 
         /// Aims at some eight tiles a unit: few enough to be cheap, many enough that a unit which
         /// the system puts aside leaves little undone.
-        init(rowCount: Int, panelCount: Int, unitCount: Int) {
+        package init(rowCount: Int, panelCount: Int, unitCount: Int) {
             self.rowCount = rowCount
             self.panelCount = panelCount
             let rowTiles = Self.ceiling(rowCount, productRowsPerTile)
@@ -22,14 +22,14 @@ enum TileGeometry {
         }
 
         private var panelTileCount: Int { Self.ceiling(panelCount, panelsPerTile) }
-        var tileCount: Int { Self.ceiling(rowCount, productRowsPerTile) * panelTileCount }
+        package var tileCount: Int { Self.ceiling(rowCount, productRowsPerTile) * panelTileCount }
 
-        func rows(_ tile: Int) -> Range<Int> {
+        package func rows(_ tile: Int) -> Range<Int> {
             let first = tile / panelTileCount * productRowsPerTile
             return first..<min(first + productRowsPerTile, rowCount)
         }
 
-        func panels(_ tile: Int) -> Range<Int> {
+        package func panels(_ tile: Int) -> Range<Int> {
             let first = tile % panelTileCount * panelsPerTile
             return first..<min(first + panelsPerTile, panelCount)
         }
@@ -37,11 +37,11 @@ enum TileGeometry {
         private static func ceiling(_ a: Int, _ b: Int) -> Int { (a + b - 1) / b }
     }
 
-    static func rowTileCount(_ rowCount: Int) -> Int {
+    package static func rowTileCount(_ rowCount: Int) -> Int {
         (rowCount + rowsPerTile - 1) / rowsPerTile
     }
 
-    static func rows(_ tile: Int, of rowCount: Int) -> Range<Int> {
+    package static func rows(_ tile: Int, of rowCount: Int) -> Range<Int> {
         tile * rowsPerTile..<min((tile + 1) * rowsPerTile, rowCount)
     }
 }

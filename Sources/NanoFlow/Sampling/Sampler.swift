@@ -197,9 +197,10 @@ package struct Sampler {
     ) -> Int32? {
         let lowest = sampling.minP > 0 ? Float(log(sampling.minP)) : -.infinity
         let topK = sampling.topK == 0 ? vocabularyCount : min(sampling.topK, vocabularyCount)
-        // Nearly always the likely ones, e^-12 of the best or more, are enough to decide.
+        // Nearly always the likely ones, e^-12 of the best or more, are enough to decide. With
+        // min-p there is no short cut: top-p is then a share of all that it leaves.
         var kept = 0
-        for floor in [max(lowest, -12), lowest] {
+        for floor in sampling.minP > 0 ? [lowest] : [-12, lowest] {
             kept = gather(logits, maximum, inverse, floor)
             if floor == lowest || isEnough(kept, topK, sampling.topP, logits, maximum, inverse) {
                 break

@@ -1,0 +1,43 @@
+import NanoFlow
+import Testing
+
+@Suite struct TileGeometryTests {
+    @Test(arguments: [1, 2, 3, 16, 128])
+    func tilesOfAProductCoverEveryRowAndPanelOnce(unitCount: Int) {
+        for rowCount in [0, 1, 2, 191, 192, 193, 512, 1000] {
+            for panelCount in [1, 2, 5, 17, 18, 30, 96, 1536] {
+                let product = TileGeometry.Product(
+                    rowCount: rowCount, panelCount: panelCount, unitCount: unitCount)
+                var seen = [Int](repeating: 0, count: rowCount * panelCount)
+                for tile in 0..<product.tileCount {
+                    #expect(!product.rows(tile).isEmpty && !product.panels(tile).isEmpty)
+                    for row in product.rows(tile) {
+                        for panel in product.panels(tile) { seen[row * panelCount + panel] += 1 }
+                    }
+                }
+                let isCovered = seen.allSatisfy { $0 == 1 }
+                #expect(isCovered, "\(rowCount) rows, \(panelCount) panels")
+            }
+        }
+    }
+
+    @Test func everyUnitHasTilesOfALargeProduct() {
+        for unitCount in [1, 2, 8, 64] {
+            for rowCount in [1, 64, 512] {
+                let product = TileGeometry.Product(
+                    rowCount: rowCount, panelCount: 1536, unitCount: unitCount)
+                #expect(product.tileCount >= 4 * unitCount)
+                #expect(product.tileCount <= 32 * unitCount)
+            }
+        }
+    }
+
+    @Test func tilesOfRowsCoverEveryRowOnce() {
+        for rowCount in [0, 1, 3, 4, 5, 511, 512] {
+            let rows = (0..<TileGeometry.rowTileCount(rowCount)).flatMap {
+                Array(TileGeometry.rows($0, of: rowCount))
+            }
+            #expect(rows == Array(0..<rowCount))
+        }
+    }
+}
