@@ -12,7 +12,8 @@ help:
 
 # Serves the default model on http://127.0.0.1:8000 until it is stopped.
 run: model build
-	.build/release/nanoflow serve --model $(MODEL) --host $(HOST) --port $(PORT)
+	.build/release/nanoflow serve --model $(MODEL) \
+	    --served-model-name SmolLM2-135M-Instruct --host $(HOST) --port $(PORT)
 
 # Unit and model tests in release.
 test: model packages lint test-unit

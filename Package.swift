@@ -3,7 +3,6 @@ import PackageDescription
 
 let package = Package(
     name: "nanoflow",
-    platforms: [.macOS(.v15)],
     products: [
         .library(name: "NanoFlow", targets: ["NanoFlow"]),
         .executable(name: "nanoflow", targets: ["NanoFlowCLI"]),

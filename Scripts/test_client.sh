@@ -19,8 +19,9 @@ server=""
 log=$(mktemp)
 trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -f "$log"' EXIT INT TERM
 
+# check WORD OPTION...: serves with the options; the answer about France must contain the word.
 check() {
-    name=$1
+    word=$1
     shift
     .build/release/nanoflow serve --model "$model" --port 0 "$@" >"$log" 2>&1 &
     server=$!
@@ -35,12 +36,13 @@ check() {
         sleep 0.5
         url=$(sed -n 's/^Serving .* at \(http.*\)$/\1/p' "$log")
     done
-    echo "checking $name at $url"
-    "$folder/bin/python" "$scripts/check_openai_client.py" "$url" $client_options
+    echo "serve $*"
+    # shellcheck disable=SC2086 # no word, no argument
+    "$folder/bin/python" "$scripts/check_openai_client.py" "$url/v1" $word
     kill "$server"
     wait "$server"
     server=""
 }
 
-client_options=""
-check "precision f32" --precision f32
+check Paris --precision f32
+check ""

@@ -72,10 +72,12 @@ NK_INLINE __m512 butterfly(__m512 v, int distance, __mmask16 upper) {
 }
 
 // Runs of 16, 32 or 64 values: 1, 2 or 4 registers.
-NK_INLINE void rotate_run(float *x, int registers, __m512 scale) {
+NK_INLINE void rotate_run(float *x, int registers, uint64_t signs, __m512 scale) {
     __m512 v[NK_MAX_ROTATION / NK_LANES];
     for (int i = 0; i < registers; i++) {
         v[i] = _mm512_loadu_ps(x + i * NK_LANES);
+        __mmask16 negated = (__mmask16)(signs >> (i * NK_LANES));
+        v[i] = _mm512_mask_xor_ps(v[i], negated, v[i], _mm512_set1_ps(-0.0f));
         v[i] = butterfly(v[i], 1, 0xaaaa);
         v[i] = butterfly(v[i], 2, 0xcccc);
         v[i] = butterfly(v[i], 4, 0xf0f0);
@@ -94,16 +96,16 @@ NK_INLINE void rotate_run(float *x, int registers, __m512 scale) {
     }
 }
 
-NK_AVX512 static void rotate(float *x, int count, int run, float scale) {
+NK_AVX512 static void rotate(float *x, int count, int run, uint64_t signs, float scale) {
     __m512 factor = _mm512_set1_ps(scale);
     if (run < NK_LANES) {
-        nk_portable_kernels.rotate(x, count, run, scale);
+        nk_portable_kernels.rotate(x, count, run, signs, scale);
         return;
     }
     for (float *part = x; part + run <= x + count; part += run) {
-        if (run == 64) rotate_run(part, 4, factor);
-        if (run == 32) rotate_run(part, 2, factor);
-        if (run == 16) rotate_run(part, 1, factor);
+        if (run == 64) rotate_run(part, 4, signs, factor);
+        if (run == 32) rotate_run(part, 2, signs, factor);
+        if (run == 16) rotate_run(part, 1, signs, factor);
     }
 }
 

@@ -125,8 +125,11 @@ static void convert_bf16(const float *x, int count, nk_bf16 *out) {
     if (count % 2 != 0) out[count] = 0;
 }
 
-static void rotate(float *x, int count, int run, float scale) {
+static void rotate(float *x, int count, int run, uint64_t signs, float scale) {
     for (float *part = x; part + run <= x + count; part += run) {
+        for (int i = 0; i < run; i++) {
+            if (signs >> i & 1) part[i] = -part[i];
+        }
         for (int distance = 1; distance < run; distance *= 2) {
             for (int i = 0; i < run; i++) {
                 if (i & distance) continue;

@@ -55,7 +55,8 @@ package struct ActivationRows: Sendable {
         case .int8(let groupSize):
             let target = integers(row: row)
             kernels.functions.rotate(
-                x, count, Int32(format.rotationRun), format.rotationScales.activations)
+                x, count, Int32(format.rotationRun), MatrixFormat.rotationSigns,
+                format.rotationScales.activations)
             kernels.functions.quantize_int8(
                 x, count, Int32(groupSize), UnsafeMutablePointer(mutating: target.values),
                 UnsafeMutablePointer(mutating: target.scales),

@@ -34,6 +34,12 @@ package enum MatrixFormat: Sendable, Hashable {
         return min(64, size & -size)
     }
 
+    /// The inputs of a run that are negated before the transform, so that a run of equal values does
+    /// not pile up in one.
+    ///
+    /// Any bits that look random would do; docs/LOG.md has the figures of those tried.
+    package static let rotationSigns: UInt64 = 0x91B7_584A_2265_B1F5
+
     /// What rotated activations and rotated weights are multiplied by: powers of two, which are
     /// exact, whose product undoes the transform's growth.
     package var rotationScales: (activations: Float, weights: Float) {

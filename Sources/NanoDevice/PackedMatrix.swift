@@ -71,7 +71,7 @@ package struct PackedMatrix: Sendable {
             for row in 0..<rows {
                 kernels.functions.rotate(
                     source.map { $0 + row * inputs }, Int32(inputs), Int32(format.rotationRun),
-                    format.rotationScales.weights)
+                    MatrixFormat.rotationSigns, format.rotationScales.weights)
             }
             nk_pack_int8(
                 source, Int32(rows), Int32(inputs), Int32(groupSize),

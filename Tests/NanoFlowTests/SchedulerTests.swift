@@ -122,7 +122,7 @@ import Testing
         #expect(scheduler.launch() == ["2@0 0..<2 last, 0: [0]"])
     }
 
-    /// What an abort meets, and the free blocks after it and after the step in flight.
+    /// Where an abort meets the sequence.
     enum Moment: CaseIterable {
         case waiting, inFlight, betweenChunks, decoding
     }

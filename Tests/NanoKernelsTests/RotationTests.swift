@@ -2,6 +2,7 @@ import CNanoKernels
 import Testing
 
 @Suite struct RotationTests {
+    let signs: UInt64 = 0x9E37_79B9_7F4A_7C15
     static let cases = [(64, 64), (576, 64), (100, 32), (176, 32), (64, 16), (48, 4), (5, 8), (7, 1)]
 
     @Test(arguments: KernelSet.supported, cases)
@@ -10,7 +11,7 @@ import Testing
         let x = generator.floats(shape.count, in: -3...3)
         var rotated = x
         for scale in [1, 1 / Float(shape.run)] {
-            set.kernels.rotate(&rotated, Int32(shape.count), Int32(shape.run), scale)
+            set.kernels.rotate(&rotated, Int32(shape.count), Int32(shape.run), 0, scale)
         }
         for (given, expected) in zip(rotated, x) { #expect(abs(given - expected) < 1e-5) }
     }
@@ -21,8 +22,8 @@ import Testing
         var a = generator.floats(shape.count, in: -1...1)
         var b = generator.floats(shape.count, in: -1...1)
         let before = zip(a, b).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
-        set.kernels.rotate(&a, Int32(shape.count), Int32(shape.run), 1)
-        set.kernels.rotate(&b, Int32(shape.count), Int32(shape.run), 1 / Float(shape.run))
+        set.kernels.rotate(&a, Int32(shape.count), Int32(shape.run), signs, 1)
+        set.kernels.rotate(&b, Int32(shape.count), Int32(shape.run), signs, 1 / Float(shape.run))
         let after = zip(a, b).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
         #expect(abs(before - after) < 1e-4)
     }
@@ -32,7 +33,7 @@ import Testing
         var generator = SplitMix64(seed: 4)
         let x = generator.floats(176, in: -1...1)
         var rotated = x
-        set.kernels.rotate(&rotated, 176, 32, 1)
+        set.kernels.rotate(&rotated, 176, 32, signs, 1)
         #expect(rotated[160...] == x[160...])
         #expect(zip(rotated, x).prefix(160).contains { $0 != $1 })
     }
@@ -42,7 +43,7 @@ import Testing
         for place in 0..<64 {
             var x = [Float](repeating: 0, count: 64)
             x[place] = 8
-            set.kernels.rotate(&x, 64, 64, 0.125)
+            set.kernels.rotate(&x, 64, 64, signs, 0.125)
             #expect(x.allSatisfy { abs($0) == 1 })
         }
     }
@@ -52,8 +53,8 @@ import Testing
         var generator = SplitMix64(seed: UInt64(shape.count))
         let x = generator.floats(shape.count, in: -9...9)
         var (a, b) = (x, x)
-        KernelSet.portable.kernels.rotate(&a, Int32(shape.count), Int32(shape.run), 0.25)
-        KernelSet.avx512.kernels.rotate(&b, Int32(shape.count), Int32(shape.run), 0.25)
+        KernelSet.portable.kernels.rotate(&a, Int32(shape.count), Int32(shape.run), signs, 0.25)
+        KernelSet.avx512.kernels.rotate(&b, Int32(shape.count), Int32(shape.run), signs, 0.25)
         #expect(a.map(\.bitPattern) == b.map(\.bitPattern))
     }
 }

@@ -125,11 +125,11 @@ typedef struct {
     void (*silu_multiply)(const float *gate, const float *up, int count, float *out);
     // Round to nearest even. Writes count rounded up to 2, the extra element zero.
     void (*convert_bf16)(const float *x, int count, nk_bf16 *out);
-    // In place, each whole run of `run` values, a power of two up to NK_MAX_ROTATION, becomes its
-    // Walsh-Hadamard transform (Sylvester's order) times `scale`; the values left over stay as they
-    // are. Turning weights and activations alike, with scales whose product is 1 / run, keeps every
+    // In place, each whole run of `run` values, a power of two up to NK_MAX_ROTATION: value i is
+    // negated where bit i of `signs` is set, then the run becomes its Walsh-Hadamard transform
+    // (Sylvester's order) times `scale`; the values left over stay as they are. Turning weights and activations alike, with scales whose product is 1 / run, keeps every
     // dot product and spreads what sticks out of a group over all of it, before it is rounded.
-    void (*rotate)(float *x, int count, int run, float scale);
+    void (*rotate)(float *x, int count, int run, uint64_t signs, float scale);
     // One row, symmetric, a scale per group: scale = max|x| / 127, value = round to nearest even of
     // x / scale; a group of zeros has scale 0. Writes count rounded up to 4, the extra elements zero.
     void (*quantize_int8)(
