@@ -48,6 +48,9 @@ let package = Package(
         .testTarget(
             name: "NanoKernelsTests", dependencies: ["CNanoKernels", "NanoTestSupport"]),
         .testTarget(
+            name: "NanoDeviceTests",
+            dependencies: ["NanoDevice", "CNanoKernels", "NanoTestSupport"]),
+        .testTarget(
             name: "NanoTokenizerTests",
             dependencies: ["NanoTokenizer", "NanoModel", "NanoTestSupport"],
             exclude: ["Fixtures"]),
@@ -57,7 +60,9 @@ let package = Package(
             exclude: ["Fixtures"]),
         .testTarget(
             name: "NanoFlowTests",
-            dependencies: ["NanoFlow", "NanoModel", "NanoDevice", "NanoTestSupport"],
+            dependencies: [
+                "NanoFlow", "NanoModel", "NanoTokenizer", "NanoDevice", "NanoTestSupport",
+            ],
             exclude: ["Fixtures"]),
         .testTarget(
             name: "NanoServerTests",
