@@ -3,7 +3,9 @@ import Testing
 
 @Suite struct RotationTests {
     let signs: UInt64 = 0x9E37_79B9_7F4A_7C15
-    static let cases = [(64, 64), (576, 64), (100, 32), (176, 32), (64, 16), (48, 4), (5, 8), (7, 1)]
+    static let cases = [
+        (64, 64), (576, 64), (100, 32), (176, 32), (64, 16), (48, 4), (5, 8), (7, 1),
+    ]
 
     @Test(arguments: KernelSet.supported, cases)
     func twiceIsTheIdentityTimesTheRun(set: KernelSet, shape: (count: Int, run: Int)) {
