@@ -26,7 +26,9 @@ package protocol TiledProgram: AnyObject {
 package final class ExecutionUnits: @unchecked Sendable {
     package let count: Int
     private let slots: [ProgramSlot]
-    private let submitted = FutexWord()
+    private let submitted = Atomic<UInt32>(0)
+    // Rung after each submission and at the end: what idle units sleep on.
+    private let bell = FutexWord()
     private let completed = FutexWord()
     private let isStopping = Atomic<Bool>(false)
     private var threads: [ServiceThread] = []
@@ -59,14 +61,15 @@ package final class ExecutionUnits: @unchecked Sendable {
     /// The caller keeps the program, and all that its tiles touch, alive and unchanged until
     /// ``wait(for:)`` has returned for it.
     package func submit(_ program: any TiledProgram) -> UInt32 {
-        let number = submitted.load() &+ 1
+        let number = submitted.load(ordering: .relaxed) &+ 1
         precondition(
             number &- completed.load() <= Self.queueDepth,
             "At most \(Self.queueDepth) programs may be in flight.")
         let slot = slots[Int(number) % Self.slotCount]
         while slot.departed.load(ordering: .acquiring) < count { sched_yield() }
         slot.fill(with: program)
-        submitted.store(number)
+        submitted.store(number, ordering: .releasing)
+        bell.advance(to: bell.load() &+ 1)
         return number
     }
 
@@ -81,7 +84,7 @@ package final class ExecutionUnits: @unchecked Sendable {
     /// Ends the threads after the programs in flight.
     package func stop() {
         isStopping.store(true, ordering: .releasing)
-        submitted.wake()
+        bell.advance(to: bell.load() &+ 1)
         threads.forEach { $0.join() }
         threads = []
     }
@@ -101,16 +104,19 @@ package final class ExecutionUnits: @unchecked Sendable {
         // About 50 microseconds of spinning: longer than the engine takes between two steps when
         // it forms one ahead, shorter than anyone notices on an idle machine.
         var patience = 1000
-        while Int32(bitPattern: submitted.load() &- number) < 0 {
+        while true {
+            let rings = bell.load()
+            if Int32(bitPattern: submitted.load(ordering: .acquiring) &- number) >= 0 {
+                return true
+            }
             if isStopping.load(ordering: .acquiring) { return false }
             if patience > 0 {
                 patience -= 1
                 ns_pause()
             } else {
-                submitted.sleep(while: submitted.load(), unlessReached: number)
+                bell.sleep(while: rings, unlessReached: rings &+ 1)
             }
         }
-        return true
     }
 }
 

@@ -1,5 +1,5 @@
 import Foundation
-import Synchronization
+import NanoDevice
 
 /// Writes a line to standard error.
 func printError(_ text: String) {
@@ -15,7 +15,7 @@ func printPart(_ text: String) {
 ///
 /// On a terminal the line is written over; elsewhere each new activity gets one line.
 final class ProgressLine: Sendable {
-    private let lastText = Mutex("")
+    private let lastText = Locked("")
     private let isTerminal = isatty(STDERR_FILENO) != 0
 
     func show(_ activity: String, _ share: Double) {

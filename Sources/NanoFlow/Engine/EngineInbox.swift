@@ -1,5 +1,4 @@
 import NanoDevice
-import Synchronization
 
 /// The way into the engine: requests and aborts from any thread, drained once a step.
 package final class EngineInbox: Sendable {
@@ -8,7 +7,7 @@ package final class EngineInbox: Sendable {
         case abort(SequenceID)
     }
 
-    private struct State {
+    private struct State: Sendable {
         var messages: [Message] = []
         var nextID: SequenceID = 1
         var unfinishedCount = 0
@@ -16,7 +15,7 @@ package final class EngineInbox: Sendable {
         var isClosed = false
     }
 
-    private let state = Mutex(State())
+    private let state = Locked(State())
     private let bell = FutexWord()
     private let capacity: Int
 

@@ -38,6 +38,10 @@ package struct SlotTables {
         (samplings + slot).initialize(to: sampling)
     }
 
+    /// Writes new entries of a slot's block table.
+    ///
+    /// A sequence that resumes after a preemption starts at entry 0 again; the scheduler admits it
+    /// when no step in flight reads those entries.
     package func setBlocks(slot: Int, from first: Int, _ new: ArraySlice<Int32>) {
         precondition(
             first + new.count <= blocksPerSequence, "A block table must fit its slot.")

@@ -51,7 +51,7 @@ package struct Sampler {
 
     /// The log-probability of `token`.
     package func score(_ token: Int32, logits: UnsafeMutablePointer<Float>) -> RowResult {
-        let logprob = logits[Int(token)] - logNormalizer(logits)
+        let logprob = Self.reported(logits[Int(token)] - logNormalizer(logits))
         return RowResult(token: token, logprob: logprob)
     }
 
@@ -80,9 +80,14 @@ package struct Sampler {
             logits[Int(touched[index].token)] = touched[index].logit
         }
         if sampling.logprobCount != nil {
-            result.logprob = logits[Int(result.token)] - normalizer
+            result.logprob = Self.reported(logits[Int(result.token)] - normalizer)
         }
         return result
+    }
+
+    /// JSON has no infinity: what is impossible is reported as nearly so, as vLLM does.
+    private static func reported(_ logprob: Float) -> Float {
+        logprob < -9999 ? -9999 : logprob
     }
 
     private func logNormalizer(_ logits: UnsafeMutablePointer<Float>) -> Float {
@@ -99,7 +104,8 @@ package struct Sampler {
     ) -> Int {
         var filled = 0
         for token in 0..<vocabularyCount where count > 0 {
-            let logprob = logits[token] - normalizer
+            let logprob = Self.reported(logits[token] - normalizer)
+            guard !logprob.isNaN else { continue }
             if filled == count {
                 guard logprob > out[count - 1].logprob else { continue }
             } else {

@@ -145,7 +145,9 @@ package struct Scheduler {
 
     private mutating func admit(_ forming: inout FormingBatch) {
         while forming.tokenBudget > 0, forming.logitBudget > 0, let id = waiting.first,
-            let sequence = sequences[id], sequence.slot != nil || !freeSlots.isEmpty
+            let sequence = sequences[id], sequence.slot != nil || !freeSlots.isEmpty,
+            // A step in flight may still read the block table of one preempted just now.
+            sequence.lastStep <= completedStep
         {
             // What the running ones still need for tokens they have, and a block of growth each.
             let promised = running.reduce(0) { $0 + missingBlocks(of: $1) + 1 }
