@@ -1,4 +1,6 @@
 # Each target does all of its own set-up and may be run again at any time.
+# One target after the other: several of them install packages.
+.NOTPARALLEL:
 .PHONY: run test check model build packages lint test-unit test-sanitizers test-arm64 test-client help
 
 MODEL := Models/SmolLM2-135M-Instruct.Q4_1.gguf

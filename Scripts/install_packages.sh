@@ -2,7 +2,7 @@
 # Installs the Debian packages named, or else those that the build needs, where they are missing.
 set -eu
 
-[ $# -gt 0 ] || set -- libpcre2-dev pkg-config python3-pip unzip
+[ $# -gt 0 ] || set -- libpcre2-dev pkg-config python3-pip
 missing=""
 for package in "$@"; do
     # pip may have come another way.
@@ -14,7 +14,13 @@ done
 
 echo "installing Debian packages:$missing"
 run=""
-[ "$(id -u)" -eq 0 ] || run="sudo"
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || {
+        echo "missing Debian packages; as root, run: apt-get install$missing" >&2
+        exit 1
+    }
+    run="sudo"
+fi
 $run apt-get update -qq
 # shellcheck disable=SC2086 # one word a package
 DEBIAN_FRONTEND=noninteractive $run apt-get install -y -qq --no-install-recommends $missing

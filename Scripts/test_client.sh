@@ -6,7 +6,7 @@ set -eu
 model=$1
 folder=.build/openai-client
 scripts=$(dirname "$0")
-if [ ! -x "$folder/bin/python" ]; then
+if ! "$folder/bin/python" -m pip --version >/dev/null 2>&1; then
     python3 -m venv "$folder" 2>/dev/null || {
         "$scripts/install_packages.sh" python3-venv
         python3 -m venv "$folder"

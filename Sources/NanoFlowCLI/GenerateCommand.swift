@@ -37,6 +37,10 @@ struct GenerateCommand: AsyncParsableCommand {
         help: "Write the completion and its token ids as JSON to this file; - is standard output.")
     var json: String?
 
+    func validate() throws {
+        try checkWritable(json)
+    }
+
     func run() async throws {
         let text = try promptText()
         let llm = try await options.load()

@@ -1,3 +1,4 @@
+import ArgumentParser
 import Foundation
 import NanoDevice
 import NanoFlow
@@ -27,6 +28,15 @@ struct RunDescription: Encodable {
         precision = engine.settings.precision.rawValue
         kvPrecision = engine.settings.kvPrecision.rawValue
         threads = engine.settings.threadCount
+    }
+}
+
+/// Throws a usage error where a JSON file cannot be written, before the work is done for nothing.
+func checkWritable(_ path: String?) throws {
+    guard let path, path != "-" else { return }
+    let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
+    guard FileManager.default.isWritableFile(atPath: folder) else {
+        throw ValidationError("--json: the folder \(folder) cannot be written to.")
     }
 }
 

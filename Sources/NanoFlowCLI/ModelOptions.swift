@@ -10,7 +10,7 @@ struct ModelOptions: ParsableArguments {
     @Option(
         help: """
             Arithmetic of the matrix products: f32, bf16 or int8 (default: int8 where the CPU has \
-            VNNI, else bf16 where it has BF16, else f32).
+            AVX-512 with VNNI and BF16, else f32).
             """)
     var precision: Precision?
 

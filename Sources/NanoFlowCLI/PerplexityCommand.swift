@@ -29,6 +29,7 @@ struct PerplexityCommand: AsyncParsableCommand {
     var json: String?
 
     func validate() throws {
+        try checkWritable(json)
         guard window >= 2 else {
             throw ValidationError("--window must be at least 2. Given: \(window).")
         }

@@ -30,19 +30,21 @@ struct ServeCommand: AsyncParsableCommand {
     func run() async throws {
         let llm = try await options.load()
         printError(summary(of: llm))
-        let name = servedModelName ?? llm.modelName
+        let model = servedModelName ?? llm.modelName
         let host = host
         let server = NanoServer(
             generator: llm,
             configuration: ServerConfiguration(
                 host: host, port: port, servedModelName: servedModelName)
         ) { port in
-            printPart(Self.greeting(url: "http://\(host):\(port)", model: name))
+            // An IPv6 address stands in brackets in a URL.
+            let name = host.contains(":") ? "[\(host)]" : host
+            printPart(Self.greeting(url: "http://\(name):\(port)", model: model))
         }
         do {
             try await server.run()
         } catch {
-            printError("nanoflow: the server cannot listen on \(host):\(port): \(error)")
+            printError("nanoflow: \(error)")
             await llm.shutdown()
             throw ExitCode.failure
         }
@@ -58,7 +60,8 @@ struct ServeCommand: AsyncParsableCommand {
             kernels  \(engine.kernelName), precision \(settings.precision.rawValue), \
             KV cache \(settings.kvPrecision.rawValue)
             threads  \(settings.threadCount) on CPUs \
-            \(engine.machine.allowedCPUs.map(String.init).joined(separator: ", "))
+            \(engine.machine.allowedCPUs.prefix(settings.threadCount).map(String.init)
+                .joined(separator: ", "))
             batch    \(settings.limits.sequences) sequences, \
             \(settings.limits.batchedTokens) tokens a step, \
             KV cache of \(settings.limits.blockCount * settings.limits.blockSize) tokens

@@ -18,6 +18,11 @@ struct RequestBody {
         includesUsage = options?.includesUsage ?? false
         includesContinuousUsage = options?.includesContinuousUsage ?? false
         let maxCompletionTokens = try body.integer("max_completion_tokens")
+        if let maxCompletionTokens, maxCompletionTokens < 1 {
+            throw NanoFlowError(
+                .invalidRequest, field: "max_completion_tokens", limit: "at least 1",
+                given: "\(maxCompletionTokens)")
+        }
         maxTokens = try maxCompletionTokens ?? body.integer("max_tokens")
         sampling = try Self.sampling(body)
         try UnsupportedFields.check(body, choicesPerPrompt: choicesPerPrompt)

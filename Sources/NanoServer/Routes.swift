@@ -45,7 +45,8 @@ struct Routes: HTTPResponder {
             response = try JSON.response(error, status: error.status, headers: error.headers)
         }
         response.headers[Self.requestIDField] = requestID
-        return response
+        // A HEAD request gets the head alone, errors included.
+        return request.method == .head ? response.createHeadResponse() : response
     }
 
     private func answer(_ request: Request, _ context: ServerContext) async throws -> Response {
@@ -72,7 +73,7 @@ struct Routes: HTTPResponder {
     }
 
     private func allow(_ request: Request, _ method: HTTPRequest.Method) throws {
-        guard request.method == method else {
+        guard request.method == method || (request.method == .head && method == .get) else {
             throw RequestError.methodNotAllowed(
                 request.method.rawValue, allowed: method.rawValue)
         }
@@ -94,17 +95,28 @@ struct Routes: HTTPResponder {
 
     /// The type of content is not looked at: clients that send JSON as something else mean JSON.
     private func decoded<Body: Decodable>(_ request: Request) async throws -> Body {
-        // A body that announces its size is refused unread.
+        // A body that is too long is refused at once, and the connection drops the rest of it while
+        // the client reads the answer. One that is to be closed would not: there the rest is read
+        // first, or a client that sends everything before it listens would never hear.
+        let isClosing = request.headers[.connection]?.lowercased() == "close"
         let announced = request.headers[.contentLength].flatMap { Int($0) } ?? 0
-        guard announced <= maxBodyByteCount else {
+        guard announced <= maxBodyByteCount || isClosing else {
             throw RequestError.bodyTooLarge(limit: maxBodyByteCount)
         }
-        do {
-            let buffer = try await request.body.collect(upTo: maxBodyByteCount)
-            return try JSONBody(Array(buffer.readableBytesView)).decode(Body.self)
-        } catch is NIOTooManyBytesError {
+        var bytes: [UInt8] = []
+        var byteCount = 0
+        for try await part in request.body {
+            byteCount += part.readableBytes
+            if byteCount <= maxBodyByteCount {
+                bytes.append(contentsOf: part.readableBytesView)
+            } else if !isClosing {
+                break
+            }
+        }
+        guard byteCount <= maxBodyByteCount else {
             throw RequestError.bodyTooLarge(limit: maxBodyByteCount)
         }
+        return try JSONBody(bytes).decode(Body.self)
     }
 
     /// The client's own id where it is short and printable, else a fresh one.

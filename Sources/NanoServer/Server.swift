@@ -47,12 +47,20 @@ package struct NanoServer: Sendable {
 
     /// Serves until SIGTERM or SIGINT, then lets the answers in flight end.
     ///
-    /// - Throws: When the address cannot be bound.
+    /// - Throws: ``NanoFlowError`` when the address cannot be bound.
     package func run() async throws {
         var group = ServiceGroupConfiguration(
             services: [application()], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
         group.maximumGracefulShutdownDuration = configuration.drainDuration
-        try await ServiceGroup(configuration: group).run()
+        do {
+            try await ServiceGroup(configuration: group).run()
+        } catch let error as IOError {
+            let place = "\(configuration.host):\(configuration.port)"
+            throw NanoFlowError(
+                .invalidConfiguration, field: "port", limit: "free", given: place,
+                message: "The server cannot listen on \(place): "
+                    + String(cString: strerror(error.errnoCode)) + ".")
+        }
     }
 
     /// The server as a service, for a caller that has a service group of its own.

@@ -114,8 +114,13 @@ import Testing
 
     @Test func aCancelledTaskEndsItsRequest() async throws {
         let llm = try await tinyModel()
-        let task = Task { try await llm.generate(Self.prompt, sampling: Self.sampling(500)) }
-        while llm.runningRequestCount == 0 { await Task.yield() }
+        let (seen, continuation) = AsyncStream.makeStream(of: Void.self)
+        let task = Task {
+            for try await _ in try llm.stream(Self.prompt, sampling: Self.sampling(500)) {
+                continuation.yield()
+            }
+        }
+        for await _ in seen { break }
         task.cancel()
         _ = try? await task.value
         try await expectIdle(llm)

@@ -1,5 +1,6 @@
 import CNanoKernels
 import Foundation
+import NanoTestSupport
 
 /// A random sequence in a paged cache whose blocks are handed out in shuffled order, two KV heads.
 ///
@@ -25,7 +26,7 @@ struct AttentionCase {
     init(
         type: nk_kv_type, heads: Int, headDim: Int, tokens: Int, seed: UInt64, blockSeed: UInt64 = 1
     ) {
-        var generator = SplitMix64(seed: seed)
+        var generator = SeededGenerator(seed: seed)
         self.type = type
         self.heads = heads
         self.headDim = headDim
@@ -33,7 +34,7 @@ struct AttentionCase {
         query = generator.floats(tokens * Self.kvHeads * heads * headDim, in: -4...4)
         keys = generator.floats(tokens * Self.kvHeads * headDim, in: -2...2)
         values = generator.floats(tokens * Self.kvHeads * headDim)
-        var shuffler = SplitMix64(seed: blockSeed)
+        var shuffler = SeededGenerator(seed: blockSeed)
         let blocks = (tokens + 15) / 16
         blockTable = Array((0..<Int32(blocks + 3)).shuffled(using: &shuffler).prefix(blocks))
         arena = []

@@ -1,5 +1,6 @@
 import CNanoKernels
 import Foundation
+import NanoTestSupport
 import Testing
 
 @Suite struct ElementwiseTests {
@@ -7,7 +8,7 @@ import Testing
 
     @Test(arguments: KernelSet.supported, counts)
     func rmsNormDividesByTheRootMeanSquare(set: KernelSet, count: Int) {
-        var generator = SplitMix64(seed: UInt64(count))
+        var generator = SeededGenerator(seed: UInt64(count))
         let x = generator.floats(count, in: -5...5)
         let weight = generator.floats(count)
         var out = [Float](repeating: .nan, count: count + 1)
@@ -23,7 +24,7 @@ import Testing
 
     @Test(arguments: KernelSet.supported, counts)
     func siluMultiplyIsCloseAndMayOverwriteTheGate(set: KernelSet, count: Int) {
-        var generator = SplitMix64(seed: UInt64(count))
+        var generator = SeededGenerator(seed: UInt64(count))
         let gate = generator.floats(count, in: -80...80)
         let up = generator.floats(count)
         var out = gate + [.nan]
@@ -48,7 +49,7 @@ import Testing
 
     @Test(arguments: KernelSet.supported)
     func convertBF16RoundsToTheNearestEven(set: KernelSet) {
-        var generator = SplitMix64(seed: 5)
+        var generator = SeededGenerator(seed: 5)
         var x = (0..<4000).map { _ in
             Float(bitPattern: UInt32.random(in: 0...(.max), using: &generator))
         }
@@ -103,7 +104,7 @@ import Testing
 
     @Test(arguments: KernelSet.supported, counts)
     func argmaxFindsEveryPlace(set: KernelSet, count: Int) {
-        var generator = SplitMix64(seed: UInt64(count))
+        var generator = SeededGenerator(seed: UInt64(count))
         var x = generator.floats(count)
         for place in stride(from: 0, to: count, by: max(1, count / 20)) {
             let kept = x[place]
@@ -131,7 +132,7 @@ import Testing
 
     @Test(arguments: KernelSet.supported, counts + [49152])
     func sumExpIsCloseToItsDoublePrecisionReference(set: KernelSet, count: Int) {
-        var generator = SplitMix64(seed: UInt64(count))
+        var generator = SeededGenerator(seed: UInt64(count))
         let x = generator.floats(count, in: -20...20)
         let maximum = x.max() ?? 0
         for inverseTemperature: Float in [0.5, 1, 1.25] {

@@ -1,4 +1,5 @@
 import CNanoKernels
+import NanoTestSupport
 
 enum LinearFormat: Sendable, Hashable {
     case f32
@@ -53,7 +54,7 @@ struct LinearCase {
     private var groups: Int { (shape.inputs + groupSize - 1) / groupSize }
 
     init(_ format: LinearFormat, _ shape: LinearShape, seed: UInt64) {
-        var generator = SplitMix64(seed: seed)
+        var generator = SeededGenerator(seed: seed)
         self.format = format
         self.shape = shape
         weights = generator.floats(shape.outputs * shape.inputs)

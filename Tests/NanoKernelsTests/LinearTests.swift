@@ -1,4 +1,5 @@
 import CNanoKernels
+import NanoTestSupport
 import Testing
 
 @Suite struct LinearTests {
@@ -72,7 +73,7 @@ import Testing
         let shape = LinearShape(rows: 7, inputs: 50, outputs: 45)
         let linear = LinearCase(format, shape, seed: 10)
         let product = linear.multiply(set)
-        var generator = SplitMix64(seed: 11)
+        var generator = SeededGenerator(seed: 11)
         let before = generator.floats(product.count)
         for bias in [false, true] {
             let expected = product.indices.map {

@@ -1,5 +1,6 @@
 import CNanoKernels
 import Foundation
+import NanoTestSupport
 import Testing
 
 @Suite struct PackingTests {
@@ -7,7 +8,7 @@ import Testing
 
     @Test(arguments: rowCounts, [1, 2, 7])
     func f32PanelsHoldOutputsInnermost(rows: Int, inputs: Int) {
-        var generator = SplitMix64(seed: 1)
+        var generator = SeededGenerator(seed: 1)
         let weights = generator.floats(rows * inputs)
         var panel = [Float](repeating: .nan, count: inputs * 32)
         nk_pack_f32(weights, Int32(rows), Int32(inputs), &panel)
@@ -20,7 +21,7 @@ import Testing
 
     @Test(arguments: rowCounts, [1, 2, 7])
     func bf16PanelsHoldPairsOfInputs(rows: Int, inputs: Int) {
-        var generator = SplitMix64(seed: 2)
+        var generator = SeededGenerator(seed: 2)
         let weights = generator.floats(rows * inputs)
         let even = (inputs + 1) / 2 * 2
         var panel = [UInt16](repeating: .max, count: even * 32)
@@ -36,7 +37,7 @@ import Testing
 
     @Test(arguments: rowCounts, [1, 4, 30])
     func int8PanelsHoldFoursOfInputsWithAScalePerGroup(rows: Int, inputs: Int) {
-        var generator = SplitMix64(seed: 3)
+        var generator = SeededGenerator(seed: 3)
         let weights = generator.floats(rows * inputs)
         let padded = (inputs + 3) / 4 * 4
         let groups = (inputs + 7) / 8
@@ -71,7 +72,7 @@ import Testing
         let headBytes = nk_kv_head_bytes(type, Int32(headDim))
         #expect(headBytes == 2 * 16 * headDim * width)
         for position in [0, 5, 15, 16, 31, 42] {
-            var generator = SplitMix64(seed: UInt64(position))
+            var generator = SeededGenerator(seed: UInt64(position))
             let key = generator.floats(2 * headDim)
             let value = generator.floats(2 * headDim)
             var memory = [UInt8](repeating: 0xff, count: 3 * 2 * headBytes)
@@ -115,7 +116,7 @@ import Testing
     func ropeTurnsEachPairByItsAngle(interleaved: Bool, rotaryDim: Int) {
         let headDim = 8
         let half = rotaryDim / 2
-        var generator = SplitMix64(seed: 4)
+        var generator = SeededGenerator(seed: 4)
         let heads = generator.floats(3 * headDim)
         let angles = generator.floats(half, in: -3...3)
         var turned = heads

@@ -1,4 +1,5 @@
 import CNanoKernels
+import NanoTestSupport
 import Testing
 
 struct QuantizedRow: Equatable {
@@ -22,7 +23,7 @@ struct QuantizedRow: Equatable {
     @Test(arguments: KernelSet.supported, counts)
     func aValueIsOffByAtMostHalfItsScale(set: KernelSet, count: Int) {
         for groupSize in [4, 20, 32, 64, 96] {
-            var generator = SplitMix64(seed: UInt64(count * groupSize))
+            var generator = SeededGenerator(seed: UInt64(count * groupSize))
             let x = generator.floats(count, in: -6...6)
             let row = QuantizedRow(x, groupSize: groupSize, with: set)
             for (i, value) in x.enumerated() {
@@ -44,7 +45,7 @@ struct QuantizedRow: Equatable {
 
     @Test(.enabled(if: KernelSet.supported.contains(.avx512)), arguments: counts)
     func avx512HasTheBitsOfItsPortableTwin(count: Int) {
-        var generator = SplitMix64(seed: UInt64(count))
+        var generator = SeededGenerator(seed: UInt64(count))
         let x = generator.floats(count, in: -1e-3...1e-3)
         let twin = QuantizedRow(x, groupSize: 32, with: .portable)
         #expect(QuantizedRow(x, groupSize: 32, with: .avx512) == twin)

@@ -1,4 +1,5 @@
 import CNanoKernels
+import NanoTestSupport
 import Testing
 
 @Suite struct RotationTests {
@@ -9,7 +10,7 @@ import Testing
 
     @Test(arguments: KernelSet.supported, cases)
     func twiceIsTheIdentityTimesTheRun(set: KernelSet, shape: (count: Int, run: Int)) {
-        var generator = SplitMix64(seed: UInt64(shape.count))
+        var generator = SeededGenerator(seed: UInt64(shape.count))
         let x = generator.floats(shape.count, in: -3...3)
         var rotated = x
         for scale in [1, 1 / Float(shape.run)] {
@@ -20,7 +21,7 @@ import Testing
 
     @Test(arguments: KernelSet.supported, cases)
     func dotProductsStay(set: KernelSet, shape: (count: Int, run: Int)) {
-        var generator = SplitMix64(seed: UInt64(shape.count + shape.run))
+        var generator = SeededGenerator(seed: UInt64(shape.count + shape.run))
         var a = generator.floats(shape.count, in: -1...1)
         var b = generator.floats(shape.count, in: -1...1)
         let before = zip(a, b).reduce(0.0) { $0 + Double($1.0) * Double($1.1) }
@@ -32,7 +33,7 @@ import Testing
 
     @Test(arguments: KernelSet.supported)
     func valuesBehindTheLastWholeRunStay(set: KernelSet) {
-        var generator = SplitMix64(seed: 4)
+        var generator = SeededGenerator(seed: 4)
         let x = generator.floats(176, in: -1...1)
         var rotated = x
         set.kernels.rotate(&rotated, 176, 32, signs, 1)
@@ -52,7 +53,7 @@ import Testing
 
     @Test(.enabled(if: KernelSet.supported.contains(.avx512)), arguments: cases)
     func avx512HasTheBitsOfItsPortableTwin(shape: (count: Int, run: Int)) {
-        var generator = SplitMix64(seed: UInt64(shape.count))
+        var generator = SeededGenerator(seed: UInt64(shape.count))
         let x = generator.floats(shape.count, in: -9...9)
         var (a, b) = (x, x)
         KernelSet.portable.kernels.rotate(&a, Int32(shape.count), Int32(shape.run), signs, 0.25)

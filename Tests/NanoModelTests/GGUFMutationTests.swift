@@ -1,25 +1,13 @@
 import NanoModel
+import NanoTestSupport
 import Testing
 
 /// Damaged files either open, and then everything in them can be read, or are refused with a
 /// ``ModelLoadingError``; under the address sanitizer a read past the end would stop the run.
 @Suite struct GGUFMutationTests {
-    /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators).
-    private struct SplitMix64: RandomNumberGenerator {
-        var state: UInt64
-
-        mutating func next() -> UInt64 {
-            state &+= 0x9e37_79b9_7f4a_7c15
-            var word = state
-            word = (word ^ (word >> 30)) &* 0xbf58_476d_1ce4_e5b9
-            word = (word ^ (word >> 27)) &* 0x94d0_49bb_1331_11eb
-            return word ^ (word >> 31)
-        }
-    }
-
     /// A file with every value type and every tensor type; the data are random bytes.
     private static func everything(seed: UInt64) -> (bytes: [UInt8], headerByteCount: Int) {
-        var random = SplitMix64(state: seed)
+        var random = SeededGenerator(seed: seed)
         var writer = GGUFWriter()
         writer.add("general.architecture", .string("llama"))
         writer.add("general.alignment", .uint32(32))
@@ -95,7 +83,7 @@ import Testing
     @Test(arguments: 1...6) func aDamagedFileOpensOrIsRefused(seed: UInt64) throws {
         let (bytes, headerByteCount) = Self.everything(seed: seed)
         try withTemporaryFolder { folder in
-            var random = SplitMix64(state: seed)
+            var random = SeededGenerator(seed: seed)
             var opened = 0
             for round in 0..<1000 {
                 var damaged = bytes
@@ -116,7 +104,7 @@ import Testing
 
     /// One flip, change, insertion, removal or cut, mostly in the header.
     private func damage(
-        _ bytes: inout [UInt8], _ headerByteCount: Int, _ random: inout SplitMix64
+        _ bytes: inout [UInt8], _ headerByteCount: Int, _ random: inout SeededGenerator
     ) {
         let end = Int.random(in: 0..<10, using: &random) == 0 ? bytes.count : headerByteCount
         let place = Int.random(in: 0..<max(1, min(end, bytes.count)), using: &random)

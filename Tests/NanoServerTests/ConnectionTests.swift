@@ -1,3 +1,4 @@
+import Foundation
 import Hummingbird
 import HummingbirdTesting
 import NanoFlow
@@ -79,6 +80,38 @@ import Testing
                 try await connection.send(String(repeating: "x", count: count))
                 try await connection.post(path, #"{"prompt":"a","max_tokens":1}"#)
                 try await connection.read(until: "HTTP/1.1 200 OK")
+            }
+        }
+    }
+
+    /// Such a client sends everything, then listens until the end.
+    @Test func aClientThatAsksToCloseHearsThatItsBodyIsTooLong() async throws {
+        try await TestModel.serve(.live) { client in
+            try await RawConnection.open(client) { connection in
+                let count = 10_000_000
+                try await connection.send(
+                    "POST \(path) HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+                        + "Content-Length: \(count)\r\n\r\n")
+                try await connection.send(String(repeating: "x", count: count))
+                try await connection.readToEnd()
+                #expect(connection.received.hasPrefix("HTTP/1.1 413 "))
+                #expect(connection.received.contains("\"ContentTooLargeError\""))
+            }
+        }
+    }
+
+    @Test func aHeadRequestGetsNoBody() async throws {
+        try await TestModel.serve(.live) { client in
+            try await RawConnection.open(client) { connection in
+                for target in ["/health", "/v1/completions", "/nothing"] {
+                    try await connection.send("HEAD \(target) HTTP/1.1\r\nHost: a\r\n\r\n")
+                }
+                try await connection.send("GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+                try await connection.read(until: "{")
+                let received = connection.received
+                #expect(received.components(separatedBy: "HTTP/1.1 ").count == 5)
+                #expect(received.hasPrefix("HTTP/1.1 200 "))
+                #expect(!received.contains("\"error\""))
             }
         }
     }

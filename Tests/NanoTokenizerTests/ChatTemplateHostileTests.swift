@@ -1,4 +1,5 @@
 import Foundation
+import NanoTestSupport
 import NanoTokenizer
 import Synchronization
 import Testing
@@ -219,7 +220,7 @@ private let greedy: [(name: String, source: String)] = [
         let snippets = goldens.expressions.map(\.source)
         let seed: UInt64 = 20_240_726
         let counts = withSmallStack {
-            var random = SplitMix(state: seed)
+            var random = SeededGenerator(seed: seed)
             var counts: [String: Int] = [:]
             for _ in 0..<6000 {
                 let source = mutant(of: sources, snippets, &random)
@@ -240,21 +241,8 @@ private let greedy: [(name: String, source: String)] = [
     }
 }
 
-/// SplitMix64.
-private struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var word = state
-        word = (word ^ (word >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        word = (word ^ (word >> 27)) &* 0x94d0_49bb_1331_11eb
-        return word ^ (word >> 31)
-    }
-}
-
 private func mutant(
-    of sources: [String], _ snippets: [String], _ random: inout SplitMix
+    of sources: [String], _ snippets: [String], _ random: inout SeededGenerator
 ) -> String {
     func pick<Element>(_ elements: [Element]) -> Element {
         elements[Int.random(in: 0..<elements.count, using: &random)]

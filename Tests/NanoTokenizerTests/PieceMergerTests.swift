@@ -1,3 +1,4 @@
+import NanoTestSupport
 import NanoTokenizer
 import Testing
 
@@ -14,7 +15,7 @@ import Testing
     @Test func theHeapMergesAsTheSearchDoes() throws {
         let tokenizer = try Tokenizer(smolLM2Vocabulary())
         for seed in 0..<500 as Range<UInt64> {
-            var random = TokenizerRandom(state: seed)
+            var random = SeededGenerator(seed: seed)
             let text = random.text(maxCount: 80)
             let searched = tokens(text, tokenizer, maxSearchedPieceCount: .max)
             let heaped = tokens(text, tokenizer, maxSearchedPieceCount: 0)

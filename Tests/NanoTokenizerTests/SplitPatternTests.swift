@@ -1,3 +1,4 @@
+import NanoTestSupport
 import NanoTokenizer
 import Testing
 
@@ -38,7 +39,7 @@ import Testing
     func piecesJoinedAreTheText(_ preTokenizer: PreTokenizer) throws {
         let pattern = try SplitPattern(preTokenizer.pattern)
         for seed in 0..<500 as Range<UInt64> {
-            var random = TokenizerRandom(state: seed)
+            var random = SeededGenerator(seed: seed)
             let text = random.text(maxCount: 100)
             let joined = pieces(pattern, text).joined()
             #expect(joined.scalarValues == text.scalarValues, "seed \(seed)")

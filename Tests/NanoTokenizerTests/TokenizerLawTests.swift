@@ -1,3 +1,4 @@
+import NanoTestSupport
 import NanoTokenizer
 import Testing
 
@@ -22,7 +23,7 @@ import Testing
         let tokenizer = try Self.completeTokenizer(preTokenizer: preTokenizer.rawValue)
         #expect(tokenizer.bytesWithoutToken.isEmpty)
         for seed in 0..<400 as Range<UInt64> {
-            var random = TokenizerRandom(state: seed)
+            var random = SeededGenerator(seed: seed)
             let text = random.text(maxCount: 60)
             let tokens = tokenizer.encode(text, parseSpecialTokens: seed.isMultiple(of: 2))
             let decoded = tokenizer.decode(tokens, skipSpecialTokens: false)
@@ -35,7 +36,7 @@ import Testing
         let missing = Set(tokenizer.bytesWithoutToken)
         #expect(missing.count == 21)
         for seed in 0..<400 as Range<UInt64> {
-            var random = TokenizerRandom(state: seed)
+            var random = SeededGenerator(seed: seed)
             let text = String(
                 decoding: random.text(maxCount: 60).utf8.filter { !missing.contains($0) },
                 as: UTF8.self)
@@ -48,7 +49,7 @@ import Testing
     @Test func incrementalDecodingGivesTheSameTextAtEveryToken() throws {
         let tokenizer = try Tokenizer(smolLM2Vocabulary())
         for seed in 0..<300 as Range<UInt64> {
-            var random = TokenizerRandom(state: seed)
+            var random = SeededGenerator(seed: seed)
             var tokens = tokenizer.encode(random.text(maxCount: 20), parseSpecialTokens: false)
             // Any tokens in any order: most of what they spell is broken.
             for _ in 0..<20 {
@@ -88,7 +89,7 @@ import Testing
         let tokenizer = try Tokenizer(smolLM2Vocabulary())
         let special = (0..<tokenizer.vocabularyCount).filter(tokenizer.isSpecial)
         for seed in 0..<50 as Range<UInt64> {
-            var random = TokenizerRandom(state: seed)
+            var random = SeededGenerator(seed: seed)
             let tokens = (0..<40).map { _ in
                 special[Int.random(in: 0..<special.count, using: &random)]
             }
@@ -103,7 +104,7 @@ import Testing
 
     @Test func tasksShareATokenizer() async throws {
         let tokenizer = try Tokenizer(smolLM2Vocabulary())
-        var random = TokenizerRandom(state: 1)
+        var random = SeededGenerator(seed: 1)
         let texts = (0..<100).map { _ in random.text(maxCount: 200) }
         let alone = texts.map { tokenizer.encode($0, parseSpecialTokens: true) }
         await withTaskGroup(of: [[Int]].self) { group in

@@ -1,17 +1,7 @@
+import NanoTestSupport
 import NanoTokenizer
 
-/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators).
-struct TokenizerRandom: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var word = state
-        word = (word ^ (word >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        word = (word ^ (word >> 27)) &* 0x94d0_49bb_1331_11eb
-        return word ^ (word >> 31)
-    }
-
+extension SeededGenerator {
     /// A string of up to `maxCount` scalars out of a few ranges that meet each other often.
     mutating func text(maxCount: Int) -> String {
         let ranges: [ClosedRange<UInt32>] = [

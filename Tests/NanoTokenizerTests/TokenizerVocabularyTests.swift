@@ -1,3 +1,4 @@
+import NanoTestSupport
 import NanoTokenizer
 import Testing
 
@@ -79,7 +80,7 @@ import Testing
     @Test func randomVocabulariesAreTakenOrRefused() {
         var takenCount = 0
         for seed in 0..<2000 as Range<UInt64> {
-            var random = TokenizerRandom(state: seed)
+            var random = SeededGenerator(seed: seed)
             var vocabulary = tinyVocabulary(
                 merges: ["a b", "ab c"], added: [("<|a|>", .control), ("→", .userDefined)])
             let indices = vocabulary.tokens.indices

@@ -18,7 +18,7 @@ public enum KVPrecision: String, Sendable, Hashable, CaseIterable {
 
 /// What the engine is to use of the machine, and its limits.
 public struct EngineConfiguration: Sendable, Hashable {
-    /// nil: int8 where the CPU has VNNI, else bf16 where it has BF16 dot products, else f32.
+    /// nil: int8 where the CPU has AVX-512 with VNNI and BF16, for which there are kernels, else f32.
     public var precision: Precision?
     /// nil: f32 with f32, else bf16.
     public var kvPrecision: KVPrecision?

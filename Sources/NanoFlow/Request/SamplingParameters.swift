@@ -73,7 +73,7 @@ extension SamplingParameters {
         try Self.check("presence_penalty", presencePenalty, -2...2)
         try Self.check("frequency_penalty", frequencyPenalty, -2...2)
         if let maxTokens {
-            try Self.check("max_tokens", Double(maxTokens), 1...Double(Int32.max), "at least 1")
+            try Self.check("max_tokens", Double(maxTokens), 1...Double(Int32.max))
         }
         if let logprobCount {
             try Self.check("logprobs", Double(logprobCount), 0...Double(Self.maxLogprobCount))
