@@ -15,11 +15,6 @@ package final class FutexWord: Sendable {
 
     package func load() -> UInt32 { word.pointee.load(ordering: .acquiring) }
 
-    package func store(_ value: UInt32) {
-        word.pointee.store(value, ordering: .sequentiallyConsistent)
-        if sleepers.load(ordering: .sequentiallyConsistent) > 0 { wake() }
-    }
-
     /// Raises the counter to `value` unless a later value stands there already.
     package func advance(to value: UInt32) {
         var current = load()
@@ -35,7 +30,7 @@ package final class FutexWord: Sendable {
     package func sleep(while value: UInt32, unlessReached goal: UInt32) {
         sleepers.wrappingAdd(1, ordering: .sequentiallyConsistent)
         if Int32(bitPattern: load() &- goal) < 0 {
-            // The timeout bounds what a missed wake-up (stop) could cost.
+            // Nothing relies on the timeout; it bounds what a wake-up missed by a bug would cost.
             word.withMemoryRebound(to: UInt32.self, capacity: 1) {
                 ns_futex_wait($0, value, 100_000)
             }
@@ -43,7 +38,7 @@ package final class FutexWord: Sendable {
         sleepers.wrappingSubtract(1, ordering: .sequentiallyConsistent)
     }
 
-    package func wake() {
+    private func wake() {
         word.withMemoryRebound(to: UInt32.self, capacity: 1) { ns_futex_wake_all($0) }
     }
 }

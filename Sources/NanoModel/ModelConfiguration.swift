@@ -34,12 +34,6 @@ package struct ModelConfiguration: Sendable, Hashable {
     package var qkvSize: Int { (headCount + 2 * kvHeadCount) * headDimension }
     /// True where RoPE turns neighbours (2i, 2i + 1), which is how GGUF stores llama's q and k.
     package var hasInterleavedRope: Bool { architecture == .llama }
-
-    /// Parameters of the matrices that each token passes in the layers, LM head not among them.
-    package var layerParameterCount: Int {
-        let attention = hiddenSize * qkvSize + headCount * headDimension * hiddenSize
-        return layerCount * (attention + 3 * hiddenSize * feedForwardSize)
-    }
 }
 
 extension ModelConfiguration {

@@ -72,9 +72,6 @@ package struct Scheduler {
     package var freeBlockCount: Int { pool.freeCount }
     package var isIdle: Bool { sequences.isEmpty }
 
-    /// The slot of a sequence, from its first admission on.
-    package func slot(of id: SequenceID) -> Int? { sequences[id]?.slot }
-
     // MARK: - Sequences come and go
 
     /// Adds a sequence to the end of the queue.
