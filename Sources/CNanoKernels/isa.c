@@ -13,8 +13,17 @@ static bool has_avx512_kernels(void) {
         && nk_has_vnni() && nk_has_bf16();
 }
 
+static bool has_avx2_kernels(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
 const nk_kernels *nk_kernels_for(nk_isa isa) {
-    return isa == NK_ISA_AVX512 ? &nk_avx512_kernels : &nk_portable_kernels;
+    switch (isa) {
+        case NK_ISA_AVX512: return &nk_avx512_kernels;
+        case NK_ISA_AVX2: return &nk_avx2_kernels;
+        case NK_ISA_PORTABLE: break;
+    }
+    return &nk_portable_kernels;
 }
 
 #else
@@ -25,6 +34,8 @@ bool nk_has_bf16(void) { return false; }
 
 static bool has_avx512_kernels(void) { return false; }
 
+static bool has_avx2_kernels(void) { return false; }
+
 const nk_kernels *nk_kernels_for(nk_isa isa) {
     (void)isa;
     return &nk_portable_kernels;
@@ -33,7 +44,15 @@ const nk_kernels *nk_kernels_for(nk_isa isa) {
 #endif
 
 bool nk_supports(nk_isa isa) {
-    return isa == NK_ISA_PORTABLE || (isa == NK_ISA_AVX512 && has_avx512_kernels());
+    switch (isa) {
+        case NK_ISA_AVX512: return has_avx512_kernels();
+        case NK_ISA_AVX2: return has_avx2_kernels();
+        case NK_ISA_PORTABLE: return true;
+    }
+    return false;
 }
 
-nk_isa nk_best_isa(void) { return has_avx512_kernels() ? NK_ISA_AVX512 : NK_ISA_PORTABLE; }
+nk_isa nk_best_isa(void) {
+    if (has_avx512_kernels()) return NK_ISA_AVX512;
+    return has_avx2_kernels() ? NK_ISA_AVX2 : NK_ISA_PORTABLE;
+}

@@ -19,12 +19,15 @@ package protocol TiledProgram: AnyObject {
 /// Each unit walks a program's operations in order: it waits on the counters of an operation's
 /// dependencies, then takes tiles from the operation's counter until none is left. A unit that the
 /// system has put aside holds up only the tile it has in hand. No lock is taken and nothing is
-/// allocated while a program runs; units without a program spin briefly, then sleep.
+/// allocated while a program runs; units without a program spin briefly, then sleep. Each operation
+/// costs a unit two readings of the clock, which ``times`` sums up.
 ///
 /// `@unchecked Sendable`: `submit` and `stop` belong to one thread at a time (the engine's), the
 /// counters are atomic, and a slot's plain fields are written before `submitted` is released.
 package final class ExecutionUnits: @unchecked Sendable {
     package let count: Int
+    /// How long the units have worked on each operation, by its index in the program.
+    package let times: UnitTimes
     private let slots: [ProgramSlot]
     private let submitted = Atomic<UInt32>(0)
     // Rung after each submission and at the end: what idle units sleep on.
@@ -43,9 +46,9 @@ package final class ExecutionUnits: @unchecked Sendable {
     package init(count: Int, cpus: [Int], maxOperationCount: Int) {
         precondition(count > 0, "There must be at least one execution unit.")
         self.count = count
-        slots = (0..<Self.slotCount).map { _ in
-            ProgramSlot(capacity: maxOperationCount, unitCount: count)
-        }
+        let times = UnitTimes(unitCount: count, operationCount: maxOperationCount)
+        self.times = times
+        slots = (0..<Self.slotCount).map { _ in ProgramSlot(times: times) }
         for unit in 0..<count {
             let cpu = count <= cpus.count ? cpus[unit] : nil
             threads.append(
@@ -125,29 +128,37 @@ private final class ProgramSlot {
     private var program: (any TiledProgram)?
     private var operationCount = 0
     private let capacity: Int
+    private let times: UnitTimes
     private let tileCounts: UnsafeMutablePointer<Int>
-    private var dependencies: [[Int]] = []
+    /// Operation i depends on `dependencies[dependencyEnds[i - 1]..<dependencyEnds[i]]`.
+    private let dependencyEnds: UnsafeMutablePointer<Int>
+    private var dependencies: UnsafeMutableBufferPointer<Int>
     private let claimed: UnsafeMutablePointer<Atomic<Int>>
     private let finished: UnsafeMutablePointer<Atomic<Int>>
     private let isAnnounced = Atomic<Bool>(false)
     /// Units that have left the program; all of them before the slot is filled again.
     let departed: Atomic<Int>
 
-    init(capacity: Int, unitCount: Int) {
-        self.capacity = capacity
+    init(times: UnitTimes) {
+        self.times = times
+        capacity = times.operationCount
         tileCounts = .allocate(capacity: capacity)
+        dependencyEnds = .allocate(capacity: capacity)
+        dependencies = .allocate(capacity: 2 * capacity)
         claimed = .allocate(capacity: capacity)
         finished = .allocate(capacity: capacity)
         for index in 0..<capacity {
             (claimed + index).initialize(to: Atomic(0))
             (finished + index).initialize(to: Atomic(0))
         }
-        departed = Atomic(unitCount)
+        departed = Atomic(times.unitCount)
     }
 
     deinit {
         claimed.deinitialize(count: capacity).deallocate()
         finished.deinitialize(count: capacity).deallocate()
+        dependencies.deallocate()
+        dependencyEnds.deallocate()
         tileCounts.deallocate()
     }
 
@@ -155,11 +166,16 @@ private final class ProgramSlot {
         operationCount = program.operationCount
         precondition(operationCount <= capacity, "The program has more operations than planned.")
         self.program = program
-        dependencies = (0..<operationCount).map(program.dependencies(of:))
+        var dependencyCount = 0
         for index in 0..<operationCount {
-            precondition(
-                dependencies[index].allSatisfy { $0 < index },
-                "An operation must stand behind its dependencies.")
+            for dependency in program.dependencies(of: index) {
+                precondition(
+                    dependency < index, "An operation must stand behind its dependencies.")
+                if dependencyCount == dependencies.count { growDependencies() }
+                dependencies[dependencyCount] = dependency
+                dependencyCount += 1
+            }
+            dependencyEnds[index] = dependencyCount
             tileCounts[index] = program.tileCount(of: index)
             claimed[index].store(0, ordering: .relaxed)
             finished[index].store(0, ordering: .relaxed)
@@ -168,18 +184,44 @@ private final class ProgramSlot {
         departed.store(0, ordering: .relaxed)
     }
 
+    /// Programs of one kind have the same dependencies, so this happens at most a few times.
+    private func growDependencies() {
+        let grown = UnsafeMutableBufferPointer<Int>.allocate(capacity: 2 * dependencies.count + 1)
+        _ = grown.update(fromContentsOf: dependencies)
+        dependencies.deallocate()
+        dependencies = grown
+    }
+
     func walk(unit: Int) {
         guard let program else { preconditionFailure("A unit walked an empty slot.") }
+        var arrived = monotonicNanoseconds()
+        var firstDependency = 0
         for index in 0..<operationCount {
-            for dependency in dependencies[index] { awaitAll(dependency) }
-            while true {
-                let tile = claimed[index].wrappingAdd(1, ordering: .relaxed).oldValue
-                guard tile < tileCounts[index] else { break }
-                program.run(operation: index, tile: tile, unit: unit)
-                finished[index].wrappingAdd(1, ordering: .releasing)
+            for position in firstDependency..<dependencyEnds[index] {
+                awaitAll(dependencies[position])
             }
+            firstDependency = dependencyEnds[index]
+            let begun = monotonicNanoseconds()
+            runTiles(of: index, program, unit)
+            let ended = monotonicNanoseconds()
+            times.add(
+                unit: unit, operation: index, waiting: begun &- arrived, running: ended &- begun)
+            arrived = ended
         }
         for index in 0..<operationCount { awaitAll(index) }
+        guard operationCount > 0 else { return }
+        times.add(
+            unit: unit, operation: operationCount - 1, waiting: monotonicNanoseconds() &- arrived,
+            running: 0)
+    }
+
+    private func runTiles(of index: Int, _ program: any TiledProgram, _ unit: Int) {
+        while true {
+            let tile = claimed[index].wrappingAdd(1, ordering: .relaxed).oldValue
+            guard tile < tileCounts[index] else { return }
+            program.run(operation: index, tile: tile, unit: unit)
+            finished[index].wrappingAdd(1, ordering: .releasing)
+        }
     }
 
     /// True for the first unit that asks.

@@ -1,22 +1,54 @@
 package import CNanoKernels
 
+/// An instruction set that there are kernels for, from the slowest to the fastest.
+package enum InstructionSet: String, CaseIterable, Sendable {
+    /// Plain C, on any CPU: the reference twin of the others.
+    case portable
+    /// AVX2 and FMA.
+    case avx2
+    /// AVX-512 with VNNI and BF16.
+    case avx512
+
+    /// The fastest that this CPU can run.
+    package static var best: InstructionSet {
+        allCases.last { $0.isSupported } ?? .portable
+    }
+
+    /// Whether this CPU can run it.
+    package var isSupported: Bool { nk_supports(isa) }
+
+    fileprivate var isa: nk_isa {
+        switch self {
+        case .portable: NK_ISA_PORTABLE
+        case .avx2: NK_ISA_AVX2
+        case .avx512: NK_ISA_AVX512
+        }
+    }
+}
+
 /// The kernels of one instruction set, chosen once at start.
 package struct Kernels: Sendable {
     /// The C functions; their contract is `nano_kernels.h`.
     package nonisolated(unsafe) let functions: nk_kernels
-    /// "portable", "avx512_vnni_bf16".
+    /// "portable", "avx2_fma", "avx512_vnni_bf16".
     package let name: String
+    package let instructionSet: InstructionSet
 
     /// The best kernels that this CPU can run.
-    package static var best: Kernels { Kernels(nk_best_isa()) }
+    package static var best: Kernels { Kernels(.best) }
     /// The reference twins.
-    package static var portable: Kernels { Kernels(NK_ISA_PORTABLE) }
+    package static var portable: Kernels { Kernels(.portable) }
 
-    private init(_ isa: nk_isa) {
-        guard let table = nk_kernels_for(isa) else {
-            preconditionFailure("There are no kernels for instruction set \(isa.rawValue).")
+    /// The kernels of an instruction set that this CPU supports.
+    package init(_ instructionSet: InstructionSet) {
+        precondition(
+            instructionSet.isSupported,
+            "This CPU cannot run the \(instructionSet.rawValue) kernels.")
+        guard let table = nk_kernels_for(instructionSet.isa) else {
+            preconditionFailure("There are no \(instructionSet.rawValue) kernels.")
         }
         functions = table.pointee
         name = String(cString: table.pointee.name)
+        self.instructionSet = instructionSet
     }
 }

@@ -20,13 +20,26 @@ public final class LLM: Sendable {
     ///   - configuration: Precision, threads, memory and limits.
     ///   - progress: Called with what is being done and how far it is, 0...1.
     /// - Throws: ``NanoFlowError``.
-    public init(
+    public convenience init(
         model path: String, configuration: EngineConfiguration = EngineConfiguration(),
         progress: (@Sendable (String, Double) -> Void)? = nil
     ) async throws {
+        let progress = progress ?? { _, _ in }
+        try await self.init(configuration: configuration, progress: progress) {
+            progress("opening \(path)", 0)
+            return try ModelSource(path)
+        }
+    }
+
+    /// Loads what `source` opens and starts the engine.
+    ///
+    /// - Throws: ``NanoFlowError``.
+    package init(
+        configuration: EngineConfiguration, progress: @escaping @Sendable (String, Double) -> Void,
+        source: @escaping @Sendable () throws -> ModelSource
+    ) async throws {
         engine = try await onThread("nano-load") {
-            try Engine(
-                path: path, configuration: configuration, progress: progress ?? { _, _ in })
+            try Engine(source(), configuration: configuration, progress: progress)
         }
         modelName = engine.model.name
         maxModelLength = engine.settings.limits.sequenceLength

@@ -31,12 +31,12 @@ struct RunDescription: Encodable {
     }
 }
 
-/// Throws a usage error where a JSON file cannot be written, before the work is done for nothing.
-func checkWritable(_ path: String?) throws {
+/// Throws a usage error where a file cannot be written, before the work is done for nothing.
+func checkWritable(_ path: String?, option: String = "--json") throws {
     guard let path, path != "-" else { return }
     let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
     guard FileManager.default.isWritableFile(atPath: folder) else {
-        throw ValidationError("--json: the folder \(folder) cannot be written to.")
+        throw ValidationError("\(option): the folder \(folder) cannot be written to.")
     }
 }
 

@@ -7,6 +7,20 @@ struct ModelOptions: ParsableArguments {
     @Option(help: "The model: a GGUF file.")
     var model: String
 
+    @OptionGroup var engine: EngineOptions
+
+    var maxNumSeqs: Int { engine.maxNumSeqs }
+
+    /// Loads the model, showing progress on standard error; a failure ends the command.
+    func load() async throws -> LLM {
+        try await loadShowingProgress { progress in
+            try await LLM(model: model, configuration: engine.configuration, progress: progress)
+        }
+    }
+}
+
+/// The options that say what the engine may use, whatever the model.
+struct EngineOptions: ParsableArguments {
     @Option(
         help: """
             Arithmetic of the matrix products: f32, bf16 or int8 (default: int8 where the CPU has \
@@ -47,26 +61,31 @@ struct ModelOptions: ParsableArguments {
             maxSequences: maxNumSeqs, maxBatchedTokens: maxNumBatchedTokens,
             maxModelLength: maxModelLen)
     }
+}
 
-    /// Loads the model, showing progress on standard error; a failure ends the command.
-    func load() async throws -> LLM {
-        let progress = ProgressLine()
-        do {
-            let llm = try await LLM(model: model, configuration: configuration) {
-                progress.show($0, $1)
-            }
-            progress.clear()
-            return llm
-        } catch let error as NanoFlowError {
-            progress.clear()
-            printError("nanoflow: \(error)")
-            switch error.code {
-            case .modelLoading: throw ExitCode(3)
-            case .insufficientMemory: throw ExitCode(4)
-            case .invalidConfiguration: throw ExitCode.validationFailure
-            default: throw ExitCode.failure
-            }
-        }
+/// Runs `load` with a progress line on standard error; a failure ends the command.
+func loadShowingProgress(
+    _ load: (@escaping @Sendable (String, Double) -> Void) async throws -> LLM
+) async throws -> LLM {
+    let progress = ProgressLine()
+    do {
+        let llm = try await load { progress.show($0, $1) }
+        progress.clear()
+        return llm
+    } catch let error as NanoFlowError {
+        progress.clear()
+        throw failure(error)
+    }
+}
+
+/// Prints the error and returns the exit code that goes with it.
+func failure(_ error: NanoFlowError) -> ExitCode {
+    printError("nanoflow: \(error)")
+    return switch error.code {
+    case .modelLoading: ExitCode(3)
+    case .insufficientMemory: ExitCode(4)
+    case .invalidConfiguration: .validationFailure
+    default: .failure
     }
 }
 

@@ -12,5 +12,8 @@ struct NanoFlowCommand: AsyncParsableCommand {
             suffice; 64 the command line is wrong.
             """,
         version: NanoServer.version,
-        subcommands: [ServeCommand.self, GenerateCommand.self, PerplexityCommand.self])
+        subcommands: [
+            ServeCommand.self, GenerateCommand.self, PerplexityCommand.self, BenchCommand.self,
+            DoctorCommand.self,
+        ])
 }

@@ -59,14 +59,24 @@ struct ServeCommand: AsyncParsableCommand {
             context \(llm.maxModelLength) tokens
             kernels  \(engine.kernelName), precision \(settings.precision.rawValue), \
             KV cache \(settings.kvPrecision.rawValue)
-            threads  \(settings.threadCount) on CPUs \
-            \(engine.machine.allowedCPUs.prefix(settings.threadCount).map(String.init)
-                .joined(separator: ", "))
+            threads  \(threads(of: engine))
             batch    \(settings.limits.sequences) sequences, \
             \(settings.limits.batchedTokens) tokens a step, \
             KV cache of \(settings.limits.blockCount * settings.limits.blockSize) tokens
             memory
             \(settings.budget.description)
+            """
+    }
+
+    /// The map of execution units to CPUs, and a warning where they are more than is paid for.
+    private func threads(of engine: Engine) -> String {
+        let count = engine.settings.threadCount
+        let map = ExecutionUnitMap(unitCount: count, cpus: engine.machine.allowedCPUs)
+        let usable = engine.machine.usableThreadCount
+        guard count > usable else { return map.description }
+        return """
+            \(map)
+                     (--threads exceeds the \(usable) that allowed CPUs and CPU quota suffice for)
             """
     }
 

@@ -16,7 +16,7 @@ func printPart(_ text: String) {
 /// On a terminal the line is written over; elsewhere each new activity gets one line.
 final class ProgressLine: Sendable {
     private let lastText = Locked("")
-    private let isTerminal = isatty(STDERR_FILENO) != 0
+    let isTerminal = isatty(STDERR_FILENO) != 0
 
     func show(_ activity: String, _ share: Double) {
         let text = isTerminal ? "\(activity): \(Int(share * 100)) %" : activity

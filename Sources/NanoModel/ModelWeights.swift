@@ -21,21 +21,21 @@ package struct ModelWeights: Sendable {
     package let arena: MemoryArena
 }
 
-/// The weights of a file, found and checked but not loaded: knows how many bytes they will take.
+/// The weights of a model, found and checked but not loaded: knows how many bytes they will take.
 package struct WeightPlan: Sendable {
     package let configuration: ModelConfiguration
     package let format: MatrixFormat
     private let layers: [LayerSources]
-    private let embedding: GGUFTensor
+    private let embedding: any WeightTensor
     private let lmHead: WeightSource
-    private let finalNorm: GGUFTensor
-    private let ropeFactors: GGUFTensor?
+    private let finalNorm: any WeightTensor
+    private let ropeFactors: (any WeightTensor)?
 
     private struct LayerSources: Sendable {
-        let attentionNorm: GGUFTensor
+        let attentionNorm: any WeightTensor
         let qkv: WeightSource
         let attentionOutput: WeightSource
-        let feedForwardNorm: GGUFTensor
+        let feedForwardNorm: any WeightTensor
         let gateUp: WeightSource
         let down: WeightSource
 
@@ -46,32 +46,32 @@ package struct WeightPlan: Sendable {
     ///
     /// - Throws: ``ModelLoadingError`` for a tensor that is missing or of another shape.
     package init(
-        _ file: GGUFFile, configuration: ModelConfiguration, format: MatrixFormat
+        _ source: any TensorSource, configuration: ModelConfiguration, format: MatrixFormat
     ) throws(ModelLoadingError) {
         self.configuration = configuration
         self.format = format
         let hidden = configuration.hiddenSize
-        embedding = try file.tensor(
+        embedding = try source.tensor(
             named: "token_embd.weight", shape: [hidden, configuration.vocabularyCount])
         var layers: [LayerSources] = []
         for index in 0..<configuration.layerCount {
-            layers.append(try Self.layer(index, file, configuration))
+            layers.append(try Self.layer(index, source, configuration))
         }
         self.layers = layers
-        finalNorm = try file.tensor(named: "output_norm.weight", shape: [hidden])
+        finalNorm = try source.tensor(named: "output_norm.weight", shape: [hidden])
         // Without a matrix of its own the LM head is the embedding.
-        let head = file.tensorIfPresent(named: "output.weight") == nil ? "token_embd" : "output"
+        let head = source.hasTensor(named: "output.weight") ? "output" : "token_embd"
         lmHead = try WeightSource(
-            file, inputs: hidden, parts: [(head, configuration.vocabularyCount)])
+            source, inputs: hidden, parts: [(head, configuration.vocabularyCount)])
         ropeFactors =
-            file.tensorIfPresent(named: "rope_freqs.weight") == nil
-            ? nil
-            : try file.tensor(
+            source.hasTensor(named: "rope_freqs.weight")
+            ? try source.tensor(
                 named: "rope_freqs.weight", shape: [configuration.rotaryDimension / 2])
+            : nil
     }
 
     private static func layer(
-        _ index: Int, _ file: GGUFFile, _ model: ModelConfiguration
+        _ index: Int, _ source: any TensorSource, _ model: ModelConfiguration
     ) throws(ModelLoadingError) -> LayerSources {
         let name = { (part: String) in "blk.\(index).\(part)" }
         let hidden = model.hiddenSize
@@ -79,18 +79,18 @@ package struct WeightPlan: Sendable {
         let keys = model.kvHeadCount * model.headDimension
         let width = model.feedForwardSize
         return LayerSources(
-            attentionNorm: try file.tensor(named: name("attn_norm.weight"), shape: [hidden]),
+            attentionNorm: try source.tensor(named: name("attn_norm.weight"), shape: [hidden]),
             qkv: try WeightSource(
-                file, inputs: hidden,
+                source, inputs: hidden,
                 parts: [
                     (name("attn_q"), queries), (name("attn_k"), keys), (name("attn_v"), keys),
                 ]),
             attentionOutput: try WeightSource(
-                file, inputs: queries, parts: [(name("attn_output"), hidden)]),
-            feedForwardNorm: try file.tensor(named: name("ffn_norm.weight"), shape: [hidden]),
+                source, inputs: queries, parts: [(name("attn_output"), hidden)]),
+            feedForwardNorm: try source.tensor(named: name("ffn_norm.weight"), shape: [hidden]),
             gateUp: try WeightSource(
-                file, inputs: hidden, parts: [(name("ffn_gate"), width), (name("ffn_up"), width)]),
-            down: try WeightSource(file, inputs: width, parts: [(name("ffn_down"), hidden)]))
+                source, inputs: hidden, parts: [(name("ffn_gate"), width), (name("ffn_up"), width)]),
+            down: try WeightSource(source, inputs: width, parts: [(name("ffn_down"), hidden)]))
     }
 
     private var matrices: [WeightSource] { layers.flatMap(\.matrices) + [lmHead] }
@@ -103,7 +103,7 @@ package struct WeightPlan: Sendable {
                     inputs: source.inputs, outputs: source.outputs, format: format,
                     hasBias: !source.biases.isEmpty)
         }
-        return packed + MemoryArena.byteCount(UInt8.self, embedding.byteCount)
+        return packed + EmbeddingTable.byteCount(embedding)
     }
 
     /// Dequantises and packs every matrix, in parallel on the execution units.
@@ -120,7 +120,7 @@ package struct WeightPlan: Sendable {
         into arena: MemoryArena, units: ExecutionUnits, kernels: Kernels,
         progress: (Double) -> Void
     ) -> ModelWeights {
-        let embedding = EmbeddingTable(embedding, arena: arena)
+        let embedding = EmbeddingTable(embedding, arena: arena, units: units)
         let packed = matrices.map { source in
             PackedMatrix(
                 inputs: source.inputs, outputs: source.outputs, format: format,

@@ -7,7 +7,10 @@ struct AttentionShape: Sendable, CustomTestStringConvertible {
     var headDim: Int
 
     static let all: [AttentionShape] = [NK_KV_F32, NK_KV_BF16].flatMap { type in
-        [(1, 16), (3, 64), (4, 128), (7, 80), (3, 10), (16, 32), (9, 16), (1, 256)].map {
+        [
+            (1, 16), (3, 64), (4, 128), (7, 80), (3, 10), (16, 32), (9, 16), (1, 256), (5, 24),
+            (2, 8),
+        ].map {
             AttentionShape(type: type, heads: $0.0, headDim: $0.1)
         }
     }
@@ -61,12 +64,12 @@ struct AttentionShape: Sendable, CustomTestStringConvertible {
         }
     }
 
-    @Test(.enabled(if: KernelSet.supported.contains(.avx512)), arguments: AttentionShape.all)
-    func avx512IsCloseToItsPortableTwin(shape: AttentionShape) {
+    @Test(arguments: KernelSet.fast, AttentionShape.all)
+    func attentionIsCloseToItsPortableTwin(set: KernelSet, shape: AttentionShape) {
         var sequence = shape.sequence(tokens: 300, seed: 3)
         sequence.append(tokens: 0..<300)
         let twin = sequence.attend(.portable, positions: 250..<300)
-        let fast = sequence.attend(.avx512, positions: 250..<300)
+        let fast = sequence.attend(set, positions: 250..<300)
         let worst = zip(twin, fast).map { abs(Double($0) - Double($1)) }
             .reduce(0) { $1.isNaN ? .infinity : max($0, $1) }
         #expect(worst <= 2 * Self.tolerance)

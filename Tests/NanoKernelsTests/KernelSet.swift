@@ -5,11 +5,20 @@ import Testing
 /// An instruction set that this machine can run; tests take each as an argument.
 enum KernelSet: String, CaseIterable, Sendable, CustomTestStringConvertible {
     case portable
+    case avx2
     case avx512
 
     static let supported = allCases.filter { nk_supports($0.isa) }
+    /// Those that have the portable set as their reference twin.
+    static let fast = supported.filter { $0 != .portable }
 
-    var isa: nk_isa { self == .avx512 ? NK_ISA_AVX512 : NK_ISA_PORTABLE }
+    var isa: nk_isa {
+        switch self {
+        case .portable: NK_ISA_PORTABLE
+        case .avx2: NK_ISA_AVX2
+        case .avx512: NK_ISA_AVX512
+        }
+    }
     var kernels: nk_kernels { nk_kernels_for(isa).pointee }
     var testDescription: String { rawValue }
 }

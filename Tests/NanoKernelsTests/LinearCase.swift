@@ -8,7 +8,7 @@ enum LinearFormat: Sendable, Hashable {
 
     static let all: [LinearFormat] = [
         .f32, .bf16, .int8(groupSize: 4), .int8(groupSize: 32), .int8(groupSize: 64),
-        .int8(groupSize: 96),
+        .int8(groupSize: 96), .int8(groupSize: 600),
     ]
 }
 
@@ -53,12 +53,15 @@ struct LinearCase {
     }
     private var groups: Int { (shape.inputs + groupSize - 1) / groupSize }
 
-    init(_ format: LinearFormat, _ shape: LinearShape, seed: UInt64) {
+    /// `extremes`: weights and rows hold nothing but 1 and -1, the ends of int8 once quantized.
+    init(_ format: LinearFormat, _ shape: LinearShape, seed: UInt64, extremes: Bool = false) {
         var generator = SeededGenerator(seed: seed)
         self.format = format
         self.shape = shape
-        weights = generator.floats(shape.outputs * shape.inputs)
-        x = generator.floats(shape.rows * shape.inputs, in: -3...3)
+        let weights = generator.floats(shape.outputs * shape.inputs)
+        let x = generator.floats(shape.rows * shape.inputs, in: -3...3)
+        self.weights = extremes ? weights.map { $0 < 0 ? -1 : 1 } : weights
+        self.x = extremes ? x.map { $0 < 0 ? -1 : 1 } : x
         bias = generator.floats((shape.outputs + 31) / 32 * 32)
         packWeights()
         convertRows()

@@ -25,7 +25,7 @@ enum {
     NK_MAX_GROUP_HEADS = 16,  // query heads that may share one KV head
 };
 
-typedef enum { NK_ISA_PORTABLE = 0, NK_ISA_AVX512 = 1 } nk_isa;
+typedef enum { NK_ISA_PORTABLE = 0, NK_ISA_AVX2 = 1, NK_ISA_AVX512 = 2 } nk_isa;
 
 typedef enum { NK_KV_F32 = 0, NK_KV_BF16 = 1 } nk_kv_type;
 
@@ -101,7 +101,7 @@ typedef struct {
 } nk_attention_piece;
 
 typedef struct {
-    const char *name;  // "portable", "avx512_vnni_bf16"
+    const char *name;  // "portable", "avx2_fma", "avx512_vnni_bf16"
 
     // out[r][32p + j] = sum over k of x[r][k] * w[32p + j][k] for rows [0, rows) of x and out, panels
     // [first_panel, first_panel + panel_count). Order: one accumulator per output, k ascending.

@@ -14,18 +14,20 @@ package final class Engine: Sendable {
     /// The chat template of the model's file; nil without one.
     package let chatTemplate: ChatTemplate?
     package let inbox: EngineInbox
+    /// What has been launched so far.
+    package let counters = StepCounters()
+    private let unitTimes: UnitTimes
+    private let operationKinds: [Operation.Kind]
     private let thread: ServiceThread
 
-    /// Opens the file, makes every choice, takes the memory, packs the weights, starts the thread.
+    /// Makes every choice, takes the memory, packs the weights, starts the thread.
     ///
     /// Takes seconds to minutes and blocks; `progress` is called with what is being done and 0...1.
     /// - Throws: ``NanoFlowError``.
     package init(
-        path: String, configuration: EngineConfiguration, kernels: Kernels = .best,
+        _ source: ModelSource, configuration: EngineConfiguration, kernels: Kernels = .best,
         progress: (String, Double) -> Void
     ) throws(NanoFlowError) {
-        progress("opening \(path)", 0)
-        let source = try ModelSource(path)
         let machine = Machine.current()
         let settings = try EngineSettings(configuration, source: source, machine: machine)
         let loaded = try LoadedModel(
@@ -39,14 +41,22 @@ package final class Engine: Sendable {
         let inbox = EngineInbox(
             capacity: configuration.maxQueuedRequests + configuration.maxSequences)
         self.inbox = inbox
+        unitTimes = loaded.unitTimes
+        operationKinds = loaded.operationKinds
         let tokenizer = source.tokenizer
+        let counters = counters
         thread = ServiceThread(name: "nano-engine") {
             var loop = EngineLoop(
                 inbox: inbox, pipeline: loaded.pipeline, tokenizer: tokenizer,
-                limits: settings.limits)
+                limits: settings.limits, counters: counters)
             loop.run()
             loaded.stop()
         }
+    }
+
+    /// Where the execution units' time has gone since they were started.
+    package func operationTimes() -> OperationTimes {
+        OperationTimes(unitTimes, kinds: operationKinds)
     }
 
     /// Ends every request with `.abort` and waits until the threads have gone.

@@ -34,22 +34,32 @@ package final class EngineInbox: Sendable {
     ///
     /// - Throws: ``NanoFlowError`` when the queue is full or the engine has stopped.
     package func submit(_ request: EngineRequest) throws(NanoFlowError) -> SequenceID {
-        let id = try state.withLock { state throws(NanoFlowError) in
+        try submit([request])
+    }
+
+    /// Queues several requests, which the engine finds at once and in their order.
+    ///
+    /// - Returns: The name of the first; the others' follow.
+    /// - Throws: ``NanoFlowError`` when the queue has no room for all or the engine has stopped.
+    package func submit(_ requests: [EngineRequest]) throws(NanoFlowError) -> SequenceID {
+        let first = try state.withLock { state throws(NanoFlowError) in
             guard !state.isClosed else { throw .engineStopped }
-            guard state.unfinishedCount < capacity else {
+            guard state.unfinishedCount + requests.count <= capacity else {
                 throw NanoFlowError(
                     .queueFull, field: "requests", limit: "\(capacity) at once",
-                    given: "\(state.unfinishedCount + 1)",
+                    given: "\(state.unfinishedCount + requests.count)",
                     message: "The queue is full: \(capacity) requests are running or waiting.")
             }
-            let id = state.nextID
-            state.nextID += 1
-            state.unfinishedCount += 1
-            state.messages.append(.submit(id, request))
-            return id
+            let first = state.nextID
+            for (index, request) in requests.enumerated() {
+                state.messages.append(.submit(first + index, request))
+            }
+            state.nextID += requests.count
+            state.unfinishedCount += requests.count
+            return first
         }
         ring()
-        return id
+        return first
     }
 
     /// Asks for the end of a request; it is in no batch formed after the engine has seen this.

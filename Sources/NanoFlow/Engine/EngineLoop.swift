@@ -8,16 +8,19 @@ struct EngineLoop: ~Copyable {
     private let inbox: EngineInbox
     private let pipeline: Pipeline
     private let tokenizer: Tokenizer
+    private let counters: StepCounters
     private var scheduler: Scheduler
     private var requests: [SequenceID: ActiveRequest] = [:]
     private var inFlight: Pipeline.Launched?
 
     init(
-        inbox: EngineInbox, pipeline: Pipeline, tokenizer: Tokenizer, limits: Scheduler.Limits
+        inbox: EngineInbox, pipeline: Pipeline, tokenizer: Tokenizer, limits: Scheduler.Limits,
+        counters: StepCounters
     ) {
         self.inbox = inbox
         self.pipeline = pipeline
         self.tokenizer = tokenizer
+        self.counters = counters
         scheduler = Scheduler(limits)
     }
 
@@ -75,6 +78,7 @@ struct EngineLoop: ~Copyable {
             pipeline.tables.begin(
                 slot: item.slot, prompt: request.prompt, sampling: request.slotSampling)
         }
+        counters.count(batch)
         return pipeline.launch(batch)
     }
 

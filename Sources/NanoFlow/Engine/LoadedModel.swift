@@ -8,6 +8,8 @@ package final class LoadedModel: @unchecked Sendable {
     private let arenas: [MemoryArena]
     private let units: ExecutionUnits
     package let pipeline: Pipeline
+    /// The kinds of a step's operations, in the order in which the units count their time.
+    let operationKinds: [Operation.Kind]
 
     /// Takes the memory that `settings` has budgeted and packs the weights into it.
     package init(
@@ -27,6 +29,7 @@ package final class LoadedModel: @unchecked Sendable {
             arenas.append(arena)
         }
         self.arenas = arenas
+        operationKinds = graph.operations.map(\.kind)
         let plan = try source.weightPlan(settings.format)
         units = ExecutionUnits(
             count: settings.threadCount, cpus: machine.allowedCPUs,
@@ -43,6 +46,8 @@ package final class LoadedModel: @unchecked Sendable {
             format: settings.format, kvArena: kvArena, kernels: kernels, units: units,
             arena: arenas[1])
     }
+
+    var unitTimes: UnitTimes { units.times }
 
     /// Ends the execution units' threads.
     package func stop() { units.stop() }

@@ -2,20 +2,21 @@ import NanoDevice
 package import NanoModel
 package import NanoTokenizer
 
-/// A model's file, understood and checked; nothing of the weights is loaded.
+/// A model, understood and checked; nothing of the weights is loaded.
 package struct ModelSource {
     package let model: ModelConfiguration
     package let tokenizer: Tokenizer
-    /// nil where the file has none.
+    /// nil where the model has none.
     package let chatTemplate: ChatTemplate?
-    private let file: GGUFFile
+    private let tensors: any TensorSource
 
     /// Opens and checks the file.
     ///
     /// - Throws: ``NanoFlowError`` of code `modelLoading`.
     package init(_ path: String) throws(NanoFlowError) {
         do {
-            file = try GGUFFile(path: path)
+            let file = try GGUFFile(path: path)
+            tensors = file
             model = try ModelConfiguration(file)
             tokenizer = try Tokenizer(TokenizerVocabulary(file))
             let template = try file.stringIfPresent("tokenizer.chat_template")
@@ -31,9 +32,36 @@ package struct ModelSource {
         }
     }
 
+    /// A published shape with random weights, for benchmarks: no file, and a tokenizer that knows
+    /// the 256 bytes only.
+    ///
+    /// - Parameters:
+    ///   - shape: The shape.
+    ///   - layerCount: Layers, at most as many as published; nil: all.
+    ///   - seed: Chooses the weights.
+    /// - Throws: ``NanoFlowError`` for a number of layers out of range.
+    package init(
+        _ shape: PublishedShape, layerCount: Int? = nil, seed: UInt64 = 0
+    ) throws(NanoFlowError) {
+        let layers = layerCount ?? shape.layerCount
+        guard (1...shape.layerCount).contains(layers) else {
+            throw NanoFlowError(
+                .invalidConfiguration, field: "layers", limit: "1 to \(shape.layerCount)",
+                given: "\(layers)")
+        }
+        model = shape.configuration(layerCount: layers)
+        tensors = shape.tensors(seed: seed)
+        chatTemplate = nil
+        do {
+            tokenizer = try Tokenizer(.bytes(count: model.vocabularyCount))
+        } catch {
+            preconditionFailure("A vocabulary of bytes must make a tokenizer: \(error)")
+        }
+    }
+
     func weightPlan(_ format: MatrixFormat) throws(NanoFlowError) -> WeightPlan {
         do throws(ModelLoadingError) {
-            return try WeightPlan(file, configuration: model, format: format)
+            return try WeightPlan(tensors, configuration: model, format: format)
         } catch {
             throw NanoFlowError(.modelLoading, field: error.field, message: "\(error)")
         }
