@@ -29,6 +29,9 @@ void nk_avx2_linear_int8(
     nk_rows_int8 x, int rows, nk_matrix_int8 matrix, int first_panel, int panel_count,
     nk_output output);
 void nk_avx2_attention(nk_attention_piece piece, nk_kv_layer cache);
+void nk_avx2_attention_item(
+    nk_attention_piece piece, nk_kv_layer cache, int item, float *records);
+void nk_avx2_merge_items(float *records, int items, int heads, int head_dim, float *out);
 
 // The same address, which the compiler takes for another one: it then loads what lies there a
 // second time, which costs little, instead of keeping it, which pushes sums out of registers.
@@ -68,6 +71,13 @@ NK_INLINE float nk_max_lanes(__m256 v) {
     __m128 a = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     a = _mm_max_ps(a, _mm_movehl_ps(a, a));
     return _mm_cvtss_f32(_mm_max_ss(a, _mm_movehdup_ps(a)));
+}
+
+NK_INLINE uint32_t nk_max_words(__m256i v) {
+    __m128i a = _mm_max_epu32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    a = _mm_max_epu32(a, _mm_shuffle_epi32(a, 0x4e));
+    a = _mm_max_epu32(a, _mm_shuffle_epi32(a, 0xb1));
+    return (uint32_t)_mm_cvtsi128_si32(a);
 }
 
 NK_INLINE __m256 nk_power_of_two(__m256i exponent) {

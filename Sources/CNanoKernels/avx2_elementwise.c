@@ -1,9 +1,10 @@
-// Norms, activations, conversions and searches over one row, 8 lanes at a time.
+// Norms, conversions and searches over one row, 8 lanes at a time.
 #include "nano_kernels.h"
 
 #if defined(__x86_64__)
 
 #include "avx2.h"
+#include "generic.h"
 
 NK_AVX2 static void rms_norm(
     const float *x, const float *weight, float epsilon, int count, float *out) {
@@ -17,16 +18,6 @@ NK_AVX2 static void rms_norm(
     for (int i = 0; i < count; i += NK_LANES) {
         __m256 v = _mm256_mul_ps(nk_load_lanes(x, i, count), scale);
         nk_store_lanes(out, i, count, _mm256_mul_ps(v, nk_load_lanes(weight, i, count)));
-    }
-}
-
-NK_AVX2 static void silu_multiply(const float *gate, const float *up, int count, float *out) {
-    __m256 one = _mm256_set1_ps(1.0f);
-    for (int i = 0; i < count; i += NK_LANES) {
-        __m256 g = nk_load_lanes(gate, i, count);
-        __m256 negative = _mm256_xor_ps(g, _mm256_set1_ps(-0.0f));
-        __m256 silu = _mm256_div_ps(g, _mm256_add_ps(one, nk_exp(negative)));
-        nk_store_lanes(out, i, count, _mm256_mul_ps(silu, nk_load_lanes(up, i, count)));
     }
 }
 
@@ -106,6 +97,7 @@ NK_AVX2 static void rotate(float *x, int count, int run, uint64_t signs, float s
     }
 }
 
+// The largest |x|, as bits.
 NK_INLINE uint32_t largest_bits(const float *x, int count) {
     __m256i largest = _mm256_setzero_si256();
     for (int i = 0; i < count; i += NK_LANES) {
@@ -113,11 +105,7 @@ NK_INLINE uint32_t largest_bits(const float *x, int count) {
         bits = _mm256_and_si256(bits, _mm256_set1_epi32(0x7fffffff));
         largest = _mm256_max_epu32(largest, bits);
     }
-    __m128i half = _mm_max_epu32(
-        _mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
-    half = _mm_max_epu32(half, _mm_shuffle_epi32(half, 0x4e));
-    half = _mm_max_epu32(half, _mm_shuffle_epi32(half, 0xb1));
-    return (uint32_t)_mm_cvtsi128_si32(half);
+    return nk_max_words(largest);
 }
 
 NK_INLINE int32_t sum_words(__m256i v) {
@@ -146,22 +134,29 @@ NK_INLINE int32_t quantize_group(const float *x, int count, float scale, int8_t 
     return sum;
 }
 
-// What quantize_int8 tells of a group beside its values and scale.
-NK_INLINE int32_t group_correction(int32_t sum) { return sum; }
-
 NK_AVX2 static void quantize_int8(
-    const float *x, int count, int group_size, int8_t *values, float *scales, int32_t *sums) {
+    const float *x, int count, int group_size, int8_t *values, float *scale,
+    int32_t *corrections) {
+    bool usable = nk_group_scale(largest_bits(x, count), scale);
+    if (!usable) memset(values, 0, (size_t)count);
     for (int first = 0, g = 0; first < count; first += group_size, g++) {
         int length = nk_smaller(group_size, count - first);
-        int32_t sum = 0;
-        if (nk_group_scale(largest_bits(x + first, length), &scales[g])) {
-            sum = quantize_group(x + first, length, scales[g], values + first);
-        } else {
-            memset(values + first, 0, (size_t)length);
-        }
-        sums[g] = group_correction(sum);
+        int32_t sum = usable ? quantize_group(x + first, length, *scale, values + first) : 0;
+        corrections[g] = -128 * sum;
     }
     for (int i = count; i < nk_round_up(count, 4); i++) values[i] = 0;
+}
+
+NK_AVX2 static void rope(
+    float *heads, int head_count, int head_dim, int rotary_dim, const float *cosines,
+    const float *sines, bool interleaved) {
+    nk_generic_rope(heads, head_count, head_dim, rotary_dim, cosines, sines, interleaved);
+}
+
+NK_AVX2 static void kv_append(
+    const float *key, const float *value, int kv_heads, int head_dim, nk_kv_layer cache,
+    int32_t block, int position) {
+    nk_generic_kv_append(key, value, kv_heads, head_dim, cache, block, position);
 }
 
 NK_AVX2 static int argmax(const float *x, int count, float *maximum) {
@@ -204,11 +199,14 @@ const nk_kernels nk_avx2_kernels = {
     .linear_bf16 = nk_avx2_linear_bf16,
     .linear_int8 = nk_avx2_linear_int8,
     .rms_norm = rms_norm,
-    .silu_multiply = silu_multiply,
     .convert_bf16 = convert_bf16,
     .rotate = rotate,
     .quantize_int8 = quantize_int8,
+    .rope = rope,
+    .kv_append = kv_append,
     .attention = nk_avx2_attention,
+    .attention_item = nk_avx2_attention_item,
+    .merge_items = nk_avx2_merge_items,
     .argmax = argmax,
     .sum_exp = sum_exp,
 };

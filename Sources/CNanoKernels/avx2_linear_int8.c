@@ -65,9 +65,9 @@ NK_INLINE void pair_rows(int rows, const chunk_int8 *chunk, paired_rows *pairs) 
     }
 }
 
-// What a dot product starts from: -128 times the sum of the row's values, for the +128 of weights.
+// What a dot product starts from.
 NK_INLINE __m256i correction(const nk_rows_int8 *x, int row, int group) {
-    return _mm256_set1_epi32(-128 * x->sums[row * x->group_stride + group]);
+    return _mm256_set1_epi32(x->corrections[row * x->group_stride + group]);
 }
 
 // dots[row] += x[row] * weights for half a panel.
@@ -91,18 +91,15 @@ NK_INLINE void add_products(
     }
 }
 
-// sums[row] += (dot product of the group) * row scale * weight scale for half a panel.
+// sums[row] += (dot product of the group) * weight scale for half a panel.
 NK_INLINE void finish_group(
     int rows, const chunk_int8 *chunk, int part, __m256i (*dots)[2], float (*sums)[NK_PANEL]) {
-    const nk_rows_int8 *x = &chunk->rows;
     NK_UNROLL for (int v = 0; v < 2; v++) {
         __m256 scale = _mm256_loadu_ps(chunk->scales + part + v * NK_LANES);
         NK_UNROLL for (int i = 0; i < rows; i++) {
             float *sum = sums[i] + part + v * NK_LANES;
-            __m256 row_scale =
-                _mm256_broadcast_ss(x->scales + i * x->group_stride + chunk->group);
-            __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(dots[i][v]), row_scale);
-            _mm256_store_ps(sum, _mm256_fmadd_ps(scaled, scale, _mm256_load_ps(sum)));
+            __m256 dot = _mm256_cvtepi32_ps(dots[i][v]);
+            _mm256_store_ps(sum, _mm256_fmadd_ps(dot, scale, _mm256_load_ps(sum)));
         }
     }
 }
@@ -143,8 +140,8 @@ NK_AVX2 static void any_tile_int8(int rows, chunk_int8 chunk, int row, block_sum
 // The rows of `x` from `row` on.
 static nk_rows_int8 rows_from(nk_rows_int8 x, ptrdiff_t row) {
     x.values += row * x.stride;
-    x.scales += row * x.group_stride;
-    x.sums += row * x.group_stride;
+    x.scales += row;
+    x.corrections += row * x.group_stride;
     return x;
 }
 
@@ -174,6 +171,15 @@ NK_AVX2 static void block_int8(
     }
 }
 
+NK_INLINE void scale_rows(int rows, const float *scales, float (*sums)[NK_PANEL]) {
+    for (int i = 0; i < rows; i++) {
+        __m256 scale = _mm256_broadcast_ss(scales + i);
+        for (int j = 0; j < NK_PANEL; j += NK_LANES) {
+            _mm256_store_ps(sums[i] + j, _mm256_mul_ps(_mm256_load_ps(sums[i] + j), scale));
+        }
+    }
+}
+
 NK_AVX2 void nk_avx2_linear_int8(
     nk_rows_int8 x, int rows, nk_matrix_int8 matrix, int first_panel, int panel_count,
     nk_output output) {
@@ -188,6 +194,7 @@ NK_AVX2 void nk_avx2_linear_int8(
             int height = nk_smaller(BLOCK_ROWS, rows - row);
             memset(block.sums, 0, sizeof *block.sums * (size_t)height);
             block_int8(height, rows_from(x, row), &matrix, weights, scales, &block);
+            scale_rows(height, x.scales + row, block.sums);
             block_output.out = output.out + row * output.stride;
             store_rows(height, block.sums, panel, block_output);
         }

@@ -47,16 +47,40 @@ NK_INLINE void prefetch_weights(int rows, const void *weights, weights_ahead *ah
     }
 }
 
+NK_INLINE void add_bias(int rows, float (*sums)[NK_PANEL], const float *bias) {
+    for (int i = 0; i < rows; i++) {
+        for (int j = 0; j < NK_PANEL; j += NK_LANES) {
+            __m256 value = _mm256_add_ps(_mm256_load_ps(sums[i] + j), _mm256_loadu_ps(bias + j));
+            _mm256_store_ps(sums[i] + j, value);
+        }
+    }
+}
+
+// silu(gate) * up for the 16 outputs that a panel's row makes.
+NK_INLINE void store_gated(const float *row, float *out) {
+    for (int j = 0; j < NK_PANEL / 2; j += NK_LANES) {
+        __m256 gate = _mm256_load_ps(row + j), up = _mm256_load_ps(row + NK_PANEL / 2 + j);
+        __m256 decay = nk_exp(_mm256_xor_ps(gate, _mm256_set1_ps(-0.0f)));
+        __m256 silu = _mm256_div_ps(gate, _mm256_add_ps(_mm256_set1_ps(1.0f), decay));
+        _mm256_storeu_ps(out + j, _mm256_mul_ps(silu, up));
+    }
+}
+
 // Writes the sums of a block of rows to the first rows of `output`.
 NK_INLINE void store_rows(int rows, float (*sums)[NK_PANEL], int panel, nk_output output) {
     ptrdiff_t first = (ptrdiff_t)panel * NK_PANEL;
+    if (output.bias) add_bias(rows, sums, output.bias + first);
     for (int i = 0; i < rows; i++) {
-        float *out = output.out + i * output.stride + first;
+        float *out = output.out + i * output.stride;
+        if (output.epilogue == NK_SILU_MULTIPLY) {
+            store_gated(sums[i], out + first / 2);
+            continue;
+        }
         for (int j = 0; j < NK_PANEL; j += NK_LANES) {
+            float *target = out + first + j;
             __m256 value = _mm256_load_ps(sums[i] + j);
-            if (output.bias) value = _mm256_add_ps(value, _mm256_loadu_ps(output.bias + first + j));
-            if (output.epilogue == NK_ADD) value = _mm256_add_ps(_mm256_loadu_ps(out + j), value);
-            _mm256_storeu_ps(out + j, value);
+            if (output.epilogue == NK_ADD) value = _mm256_add_ps(_mm256_loadu_ps(target), value);
+            _mm256_storeu_ps(target, value);
         }
     }
 }

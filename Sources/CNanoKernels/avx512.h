@@ -14,10 +14,11 @@
 // For loops over the accumulators of a tile: they must become registers.
 #if defined(__clang__)
 #define NK_UNROLL _Pragma("clang loop unroll(full)")
-#define NK_UNROLL_TWICE _Pragma("clang loop unroll_count(2)")
+// For the loop around such a tile: written out twice it would spill.
+#define NK_NO_UNROLL _Pragma("clang loop unroll(disable)")
 #else
 #define NK_UNROLL
-#define NK_UNROLL_TWICE
+#define NK_NO_UNROLL
 #endif
 
 enum { NK_LANES = 16 };
@@ -32,6 +33,9 @@ void nk_avx512_linear_int8(
     nk_rows_int8 x, int rows, nk_matrix_int8 matrix, int first_panel, int panel_count,
     nk_output output);
 void nk_avx512_attention(nk_attention_piece piece, nk_kv_layer cache);
+void nk_avx512_attention_item(
+    nk_attention_piece piece, nk_kv_layer cache, int item, float *records);
+void nk_avx512_merge_items(float *records, int items, int heads, int head_dim, float *out);
 
 // Lanes of a row that starts at `first` and ends before `count`.
 NK_INLINE __mmask16 nk_lanes_left(int first, int count) {

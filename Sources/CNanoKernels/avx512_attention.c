@@ -1,7 +1,8 @@
 // Causal attention over the paged KV cache for tiles of up to 8 (row, head) pairs that share a KV
-// head: each vector of K and V is loaded and widened once for all pairs of the tile. Every pair
-// runs its own chain of operations, so its bits do not depend on the other pairs, and a tile visits
-// the blocks that all its rows see in full together, the others row by row.
+// head: each vector of K and V is loaded once for all pairs of the tile. Keys enter the softmax a
+// block at a time; every pair runs its own chain of operations, so its bits do not
+// depend on the other pairs. bf16 and int8 caches multiply in their own precision: the query and
+// the softmax's weights are rounded to it, and sums are f32 (int8: exact integers, then f32).
 #include "nano_kernels.h"
 
 #if defined(__x86_64__)
@@ -9,241 +10,410 @@
 #include "avx512.h"
 
 enum {
-    MAX_PAIRS = 8,  // two score accumulators a pair: 16 registers
-    PREFETCH_BLOCKS = 2,
+    MAX_PAIRS = 8,
+    PARTS = NK_KV_BLOCK / NK_LANES,  // vectors of tokens in a block
+    RECORD_VALUES = NK_ATTENTION_RECORD - NK_MAX_HEAD_DIM,
 };
 
 typedef struct {
-    float query[NK_MAX_HEAD_DIM * MAX_PAIRS];     // (D, pairs)
-    float values[MAX_PAIRS][NK_MAX_HEAD_DIM];     // sum over tokens of exp(score - maximum) * V
-    float weights[MAX_PAIRS][NK_KV_BLOCK];        // exp(score - maximum) of the current block
-    float maximum[NK_LANES];                      // a pair a lane
-    float decay[NK_LANES];                        // exp(old maximum - new maximum)
-    float sums[MAX_PAIRS][NK_LANES];              // of the weights, a lane per slot
+    // As the cache has its keys: (pair, D) of f32, bf16 or s8.
+    _Alignas(64) unsigned char query[MAX_PAIRS][NK_MAX_HEAD_DIM * sizeof(float)];
+    float query_scale[MAX_PAIRS];          // of int8 queries, times the softmax's scale
+    int32_t correction[MAX_PAIRS];         // of int8 queries: -128 * sum, for the keys' + 128
+    int position[MAX_PAIRS];
+    float item[MAX_PAIRS][NK_ATTENTION_RECORD];         // the item at work; its sum is still spread over lanes
+    float total[MAX_PAIRS][NK_ATTENTION_RECORD];        // the items before it
+    float sums[MAX_PAIRS][NK_LANES];       // of the weights
+    float decay[NK_LANES];                 // exp(old maximum - new maximum), a pair a lane
+    // exp(score - maximum) of the block: f32, bf16, or u8 with the values' scales multiplied in.
+    _Alignas(64) unsigned char weights[MAX_PAIRS][NK_KV_BLOCK * sizeof(float)];
+    float weight_scale[MAX_PAIRS];         // of int8 weights
     int pairs;
+    int head_dim;
+    float scale;
 } attention_tile;
 
 // One block of the tile's KV head.
 typedef struct {
     const unsigned char *start;
-    ptrdiff_t ahead;  // from here to a block to come: each line read asks for its like there
-    nk_kv_type type;
-    int head_dim;
-    int visible;  // slots that the rows at hand may see, 1 to 16
-    float scale;
+    const unsigned char *ahead;  // read next: each line read asks for its like there
+    int first_position;
+    int visible;  // positions up to that of the tile's last row, 1 to 64
 } key_block;
 
-typedef struct {
-    __m512 first, second;
-} vector_pair;
-
-// Two neighbours along the summed axis: halves of each 32-bit lane in bf16, else `gap` bytes apart.
-NK_INLINE vector_pair load_pair(
-    nk_kv_type type, const unsigned char *source, ptrdiff_t gap, ptrdiff_t ahead) {
-    _mm_prefetch((const char *)source + ahead, _MM_HINT_T0);
-    if (type == NK_KV_F32) {
-        _mm_prefetch((const char *)source + gap + ahead, _MM_HINT_T0);
-        return (vector_pair){_mm512_loadu_ps(source), _mm512_loadu_ps(source + gap)};
-    }
-    __m512i both = _mm512_loadu_si512(source);
-    return (vector_pair){
-        _mm512_castsi512_ps(_mm512_slli_epi32(both, 16)),
-        _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32((int)0xffff0000))),
-    };
+NK_INLINE ptrdiff_t element_bytes(nk_kv_type type) {
+    return type == NK_KV_F32 ? 4 : type == NK_KV_BF16 ? 2 : 1;
 }
 
-NK_INLINE ptrdiff_t element_bytes(nk_kv_type type) { return type == NK_KV_BF16 ? 2 : 4; }
+NK_INLINE __m512i load_ahead(const key_block *block, ptrdiff_t offset) {
+    _mm_prefetch((const char *)block->ahead + offset, _MM_HINT_T0);
+    return _mm512_loadu_si512(block->start + offset);
+}
 
-// scores[i][slot] = scale * query . key, even and odd dimensions summed apart.
-NK_INLINE void score(
-    int pairs, nk_kv_type type, const attention_tile *tile, int first_pair, key_block block,
-    __m512 *scores) {
-    __m512 even[MAX_PAIRS], odd[MAX_PAIRS];
-    NK_UNROLL for (int i = 0; i < pairs; i++) even[i] = odd[i] = _mm512_setzero_ps();
-    const float *query = tile->query + first_pair;
-    ptrdiff_t step = 2 * NK_KV_BLOCK * element_bytes(type);
-    const unsigned char *key = block.start;
-    for (int d = 0; d < block.head_dim; d += 2, key += step) {
-        vector_pair k = load_pair(type, key, step / 2, block.ahead);
-        NK_UNROLL for (int i = 0; i < pairs; i++) {
-            even[i] = _mm512_fmadd_ps(k.first, _mm512_set1_ps(query[i]), even[i]);
-            odd[i] = _mm512_fmadd_ps(k.second, _mm512_set1_ps(query[tile->pairs + i]), odd[i]);
-        }
-        query += 2 * tile->pairs;
+// sum + query . key for 16 tokens, of as many dimensions as fill 4 bytes.
+NK_INLINE __m512i multiply_add(nk_kv_type type, __m512i sum, __m512i query, __m512i keys) {
+    if (type == NK_KV_INT8) return _mm512_dpbusd_epi32(sum, keys, query);
+    if (type == NK_KV_BF16) {
+        return _mm512_castps_si512(
+            _mm512_dpbf16_ps(_mm512_castsi512_ps(sum), (__m512bh)query, (__m512bh)keys));
     }
+    return _mm512_castps_si512(_mm512_fmadd_ps(
+        _mm512_castsi512_ps(query), _mm512_castsi512_ps(keys), _mm512_castsi512_ps(sum)));
+}
+
+// scores[i][part] of the parts [first, first + parts), before any scale.
+NK_INLINE void score_parts(
+    int pairs, int first, int parts, nk_kv_type type, const attention_tile *tile,
+    const key_block *block, __m512i (*scores)[PARTS]) {
     NK_UNROLL for (int i = 0; i < pairs; i++) {
-        scores[i] = _mm512_mul_ps(_mm512_add_ps(even[i], odd[i]), _mm512_set1_ps(block.scale));
+        __m512i start = _mm512_setzero_si512();
+        if (type == NK_KV_INT8) start = _mm512_set1_epi32(tile->correction[i]);
+        NK_UNROLL for (int b = first; b < first + parts; b++) scores[i][b] = start;
+    }
+    int steps = tile->head_dim * (int)element_bytes(type) / 4;
+    for (int step = 0; step < steps; step++) {
+        __m512i keys[PARTS];
+        NK_UNROLL for (int b = first; b < first + parts; b++) {
+            keys[b] = load_ahead(block, ((ptrdiff_t)step * PARTS + b) * 64);
+        }
+        NK_UNROLL for (int i = 0; i < pairs; i++) {
+            int word;
+            memcpy(&word, tile->query[i] + 4 * step, sizeof word);
+            __m512i same = _mm512_set1_epi32(word);
+            NK_UNROLL for (int b = first; b < first + parts; b++) {
+                scores[i][b] = multiply_add(type, scores[i][b], same, keys[b]);
+            }
+        }
+    }
+}
+
+// The factors of 16 tokens in an int8 cache: of the keys (0) or of the values (1).
+NK_INLINE __m512 token_scales(
+    const attention_tile *tile, const key_block *block, int of_values, int part) {
+    ptrdiff_t offset = (ptrdiff_t)tile->head_dim * 2 * NK_KV_BLOCK;
+    return _mm512_loadu_ps(block->start + offset + (of_values * PARTS + part) * 64);
+}
+
+NK_INLINE __mmask16 visible_slots(int position, int first) {
+    int count = position + 1 - first;
+    return count >= NK_LANES ? 0xffff : count <= 0 ? 0 : (__mmask16)((1u << count) - 1);
+}
+
+// Writes the weights of one pair in the cache's precision.
+NK_INLINE void store_weights(
+    nk_kv_type type, attention_tile *tile, int pair, const key_block *block, __m512 *weights) {
+    unsigned char *out = tile->weights[pair];
+    if (type == NK_KV_F32) {
+        NK_UNROLL for (int b = 0; b < PARTS; b++) _mm512_storeu_ps(out + 64 * b, weights[b]);
+        return;
+    }
+    if (type == NK_KV_BF16) {
+        NK_UNROLL for (int b = 0; b < PARTS; b++) {
+            _mm256_storeu_si256(
+                (__m256i *)(void *)(out + 32 * b), (__m256i)_mm512_cvtneps_pbh(weights[b]));
+        }
+        return;
+    }
+    // As integers, so that what is not finite reaches the scale and through it the result.
+    __m512i largest = _mm512_setzero_si512();
+    NK_UNROLL for (int b = 0; b < PARTS; b++) {
+        __mmask16 slots =
+            visible_slots(tile->position[pair], block->first_position + b * NK_LANES);
+        weights[b] = _mm512_maskz_mul_ps(slots, weights[b], token_scales(tile, block, 1, b));
+        largest = _mm512_max_epu32(largest, _mm512_castps_si512(weights[b]));
+    }
+    float top = nk_float_of(_mm512_reduce_max_epu32(largest));
+    tile->weight_scale[pair] = top * (1.0f / 255.0f);
+    __m512 factor = _mm512_set1_ps(top > 0x1p-100f ? 255.0f / top : 0.0f);
+    NK_UNROLL for (int b = 0; b < PARTS; b++) {
+        __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(weights[b], factor));
+        _mm_storeu_si128((__m128i *)(void *)(out + 16 * b), _mm512_cvtusepi32_epi8(rounded));
     }
 }
 
 // Turns scores into weights and brings maximum, decay and sums up to date.
 NK_INLINE void soften(
-    int pairs, attention_tile *tile, int first_pair, int visible, const __m512 *scores) {
-    __mmask16 slots = (__mmask16)((1u << visible) - 1);
+    int pairs, nk_kv_type type, attention_tile *tile, const key_block *block,
+    __m512i (*raw)[PARTS]) {
     __m512 lowest = _mm512_set1_ps(-INFINITY);
-    float *maximum = tile->maximum + first_pair, *decay = tile->decay + first_pair;
-    float old[NK_LANES] = {0}, change[NK_LANES];
+    float old[NK_LANES] = {0};
     NK_UNROLL for (int i = 0; i < pairs; i++) {
-        float largest = nk_max_lanes(_mm512_mask_mov_ps(lowest, slots, scores[i]));
-        old[i] = maximum[i];
-        maximum[i] = largest > old[i] ? largest : old[i];
-        old[i] -= maximum[i];
+        __m512 largest = lowest;
+        NK_UNROLL for (int b = 0; b < PARTS; b++) {
+            __m512 score = _mm512_castsi512_ps(raw[i][b]);
+            if (type == NK_KV_INT8) {
+                score = _mm512_mul_ps(
+                    _mm512_cvtepi32_ps(raw[i][b]), token_scales(tile, block, 0, b));
+            }
+            float scale = type == NK_KV_INT8 ? tile->query_scale[i] : tile->scale;
+            score = _mm512_mul_ps(score, _mm512_set1_ps(scale));
+            __mmask16 slots = visible_slots(tile->position[i], block->first_position + b * NK_LANES);
+            score = _mm512_mask_mov_ps(lowest, slots, score);
+            raw[i][b] = _mm512_castps_si512(score);
+            largest = _mm512_max_ps(score, largest);
+        }
+        float before = tile->item[i][0], top = nk_max_lanes(largest);
+        float now = top > before ? top : before;
+        tile->item[i][0] = now;
+        old[i] = before - now;
     }
-    _mm512_storeu_ps(change, nk_exp(_mm512_loadu_ps(old)));
+    _mm512_storeu_ps(tile->decay, nk_exp(_mm512_loadu_ps(old)));
     NK_UNROLL for (int i = 0; i < pairs; i++) {
-        decay[i] = change[i];
-        __m512 weights = nk_exp(_mm512_sub_ps(scores[i], _mm512_set1_ps(maximum[i])));
-        weights = _mm512_maskz_mov_ps(slots, weights);
-        _mm512_storeu_ps(tile->weights[first_pair + i], weights);
-        float *sums = tile->sums[first_pair + i];
-        __m512 decayed = _mm512_mul_ps(_mm512_loadu_ps(sums), _mm512_set1_ps(change[i]));
-        _mm512_storeu_ps(sums, _mm512_add_ps(decayed, weights));
+        __m512 weights[PARTS];
+        __m512 maximum = _mm512_set1_ps(tile->item[i][0]);
+        NK_UNROLL for (int b = 0; b < PARTS; b++) {
+            __m512 score = _mm512_castsi512_ps(raw[i][b]);
+            __mmask16 seen = _mm512_cmp_ps_mask(score, lowest, _CMP_NEQ_UQ);
+            weights[b] = _mm512_maskz_mov_ps(seen, nk_exp(_mm512_sub_ps(score, maximum)));
+        }
+        __m512 sum = _mm512_add_ps(
+            _mm512_add_ps(weights[0], weights[1]), _mm512_add_ps(weights[2], weights[3]));
+        __m512 decay = _mm512_set1_ps(tile->decay[i]);
+        sum = _mm512_fmadd_ps(_mm512_loadu_ps(tile->sums[i]), decay, sum);
+        _mm512_storeu_ps(tile->sums[i], sum);
+        store_weights(type, tile, i, block, weights);
     }
 }
 
-// values[i][column...] = values * decay + sum over visible tokens of weight * V, tokens ascending,
+enum { MOST_VECTORS = 4 };
+
+// sums[i][v] += weight * V of the tokens that lie together in a 32-bit lane, from slot `t` on.
+// `some`: pairs may see just a part of them, and what they do not see may hold anything.
+NK_INLINE void add_tokens(
+    int pairs, int vectors, nk_kv_type type, bool some, const attention_tile *tile,
+    const key_block *block, int column, int t, __m512i (*sums)[MOST_VECTORS]) {
+    int tokens = 4 / (int)element_bytes(type);
+    ptrdiff_t panel = (ptrdiff_t)tile->head_dim * NK_KV_BLOCK * element_bytes(type);
+    ptrdiff_t offset = panel + (ptrdiff_t)t / tokens * tile->head_dim * 4 + (ptrdiff_t)column * 4;
+    __m512i weights[MAX_PAIRS], seen[MAX_PAIRS];
+    NK_UNROLL for (int i = 0; i < pairs; i++) {
+        int word;
+        memcpy(&word, tile->weights[i] + t * element_bytes(type), sizeof word);
+        weights[i] = _mm512_set1_epi32(word);
+        int count = tile->position[i] + 1 - block->first_position - t;
+        if (some) seen[i] = _mm512_set1_epi32(count >= tokens ? -1 : count > 0 ? 0xffff : 0);
+    }
+    NK_UNROLL for (int v = 0; v < vectors; v++) {
+        __m512i values = load_ahead(block, offset + v * 64);
+        NK_UNROLL for (int i = 0; i < pairs; i++) {
+            __m512i own = some ? _mm512_and_si512(values, seen[i]) : values;
+            sums[i][v] = type == NK_KV_INT8 ? _mm512_dpbusd_epi32(sums[i][v], weights[i], own)
+                                            : multiply_add(type, sums[i][v], weights[i], own);
+        }
+    }
+}
+
+// values[i][column...] = values * decay + sum over the block's tokens, ascending, of weight * V,
 // for `vectors` x 16 columns.
 NK_INLINE void add_values(
-    int pairs, int vectors, nk_kv_type type, attention_tile *tile, int first_pair,
-    key_block block, int column) {
-    __m512 sums[MAX_PAIRS][4];
+    int pairs, int vectors, nk_kv_type type, attention_tile *tile, const key_block *block,
+    int column) {
+    bool is_int8 = type == NK_KV_INT8;
+    __m512i sums[MAX_PAIRS][MOST_VECTORS];
     NK_UNROLL for (int i = 0; i < pairs; i++) {
-        __m512 decay = _mm512_set1_ps(tile->decay[first_pair + i]);
+        __m512 decay = _mm512_set1_ps(tile->decay[i]);
         NK_UNROLL for (int v = 0; v < vectors; v++) {
-            const float *values = &tile->values[first_pair + i][column + v * NK_LANES];
-            sums[i][v] = _mm512_mul_ps(_mm512_loadu_ps(values), decay);
+            const float *at = &tile->item[i][RECORD_VALUES + column + v * NK_LANES];
+            sums[i][v] = is_int8 ? _mm512_setzero_si512()
+                                 : _mm512_castps_si512(_mm512_mul_ps(_mm512_loadu_ps(at), decay));
         }
     }
-    ptrdiff_t row = block.head_dim * element_bytes(type);
-    const unsigned char *source = block.start + NK_KV_BLOCK * row + (ptrdiff_t)column * 4;
-    for (int t = 0; t < block.visible; t += 2, source += 2 * row) {
-        bool both = t + 1 < block.visible;
+    int tokens = 4 / (int)element_bytes(type), t = 0;
+    // Slots that all pairs see; the first pair sees least. Weights of int8 tokens out of sight are
+    // 0, and any s8 times 0 is 0, so there no slot needs care.
+    int common = tile->position[0] + 1 - block->first_position;
+    int end = is_int8 ? NK_KV_BLOCK : nk_smaller(common, NK_KV_BLOCK) / tokens * tokens;
+    for (; t < end; t += tokens) {
+        add_tokens(pairs, vectors, type, false, tile, block, column, t, sums);
+    }
+    for (; !is_int8 && t < block->visible; t += tokens) {
+        add_tokens(pairs, vectors, type, true, tile, block, column, t, sums);
+    }
+    NK_UNROLL for (int i = 0; i < pairs; i++) {
         NK_UNROLL for (int v = 0; v < vectors; v++) {
-            vector_pair value = load_pair(type, source + v * 64, row, block.ahead);
-            // A slot out of sight may hold NaN, which a weight of zero would not silence.
-            if (!both) value.second = _mm512_setzero_ps();
-            NK_UNROLL for (int i = 0; i < pairs; i++) {
-                const float *weights = tile->weights[first_pair + i] + t;
-                sums[i][v] = _mm512_fmadd_ps(value.first, _mm512_set1_ps(weights[0]), sums[i][v]);
-                sums[i][v] = _mm512_fmadd_ps(value.second, _mm512_set1_ps(weights[1]), sums[i][v]);
+            float *at = &tile->item[i][RECORD_VALUES + column + v * NK_LANES];
+            __m512 result = _mm512_castsi512_ps(sums[i][v]);
+            if (is_int8) {
+                __m512 before = _mm512_mul_ps(_mm512_loadu_ps(at), _mm512_set1_ps(tile->decay[i]));
+                result = _mm512_fmadd_ps(
+                    _mm512_cvtepi32_ps(sums[i][v]), _mm512_set1_ps(tile->weight_scale[i]), before);
             }
-        }
-    }
-    NK_UNROLL for (int i = 0; i < pairs; i++) {
-        NK_UNROLL for (int v = 0; v < vectors; v++) {
-            _mm512_storeu_ps(&tile->values[first_pair + i][column + v * NK_LANES], sums[i][v]);
+            _mm512_storeu_ps(at, result);
         }
     }
 }
 
 NK_INLINE void attend_pairs(
-    int pairs, nk_kv_type type, attention_tile *tile, int first_pair, key_block block) {
-    __m512 scores[MAX_PAIRS];
-    score(pairs, type, tile, first_pair, block, scores);
-    soften(pairs, tile, first_pair, block.visible, scores);
-    int column = 0, vectors = pairs <= 4 ? 4 : 2;
-    for (; column + vectors * NK_LANES <= block.head_dim; column += vectors * NK_LANES) {
-        add_values(pairs, vectors, type, tile, first_pair, block, column);
+    int pairs, nk_kv_type type, attention_tile *tile, const key_block *block) {
+    __m512i scores[MAX_PAIRS][PARTS];
+    // As many sums as hide the latency of a multiply-add, and fit the registers.
+    int parts = pairs <= 4 ? 4 : 2;
+    NK_UNROLL for (int first = 0; first < PARTS; first += parts) {
+        score_parts(pairs, first, parts, type, tile, block, scores);
     }
-    for (; column < block.head_dim; column += NK_LANES) {
-        add_values(pairs, 1, type, tile, first_pair, block, column);
+    soften(pairs, type, tile, block, scores);
+    int column = 0, vectors = pairs <= 4 ? 4 : 2;
+    for (; column + vectors * NK_LANES <= tile->head_dim; column += vectors * NK_LANES) {
+        add_values(pairs, vectors, type, tile, block, column);
+    }
+    for (; column < tile->head_dim; column += NK_LANES) {
+        add_values(pairs, 1, type, tile, block, column);
     }
 }
 
-NK_INLINE void attend_typed(
-    int pairs, nk_kv_type type, attention_tile *tile, int first_pair, key_block block) {
-    switch (pairs) {
-        case 1: attend_pairs(1, type, tile, first_pair, block); break;
-        case 2: attend_pairs(2, type, tile, first_pair, block); break;
-        case 3: attend_pairs(3, type, tile, first_pair, block); break;
-        case 4: attend_pairs(4, type, tile, first_pair, block); break;
-        case 5: attend_pairs(5, type, tile, first_pair, block); break;
-        case 6: attend_pairs(6, type, tile, first_pair, block); break;
-        case 7: attend_pairs(7, type, tile, first_pair, block); break;
-        default: attend_pairs(8, type, tile, first_pair, block); break;
+NK_INLINE void attend_typed(nk_kv_type type, attention_tile *tile, const key_block *block) {
+    switch (tile->pairs) {
+        case 1: attend_pairs(1, type, tile, block); break;
+        case 2: attend_pairs(2, type, tile, block); break;
+        case 3: attend_pairs(3, type, tile, block); break;
+        case 4: attend_pairs(4, type, tile, block); break;
+        case 5: attend_pairs(5, type, tile, block); break;
+        case 6: attend_pairs(6, type, tile, block); break;
+        case 7: attend_pairs(7, type, tile, block); break;
+        default: attend_pairs(8, type, tile, block); break;
     }
 }
 
 NK_AVX512 static void attend_block(
-    attention_tile *tile, int first_pair, int pairs, key_block block) {
-    if (block.type == NK_KV_BF16) {
-        attend_typed(pairs, NK_KV_BF16, tile, first_pair, block);
-    } else {
-        attend_typed(pairs, NK_KV_F32, tile, first_pair, block);
+    nk_kv_type type, attention_tile *tile, const key_block *block) {
+    switch (type) {
+        case NK_KV_F32: attend_typed(NK_KV_F32, tile, block); break;
+        case NK_KV_BF16: attend_typed(NK_KV_BF16, tile, block); break;
+        case NK_KV_INT8: attend_typed(NK_KV_INT8, tile, block); break;
     }
 }
 
-// Rows and heads of one tile; pair = row * heads + head, counted within the tile.
-typedef struct {
-    int first_row, rows;
-    int first_head, heads;
-} tile_bounds;
+// --- A tile
+
+static void store_query(nk_kv_type type, attention_tile *tile, int pair, const float *query) {
+    int dim = tile->head_dim;
+    void *out = tile->query[pair];
+    if (type == NK_KV_F32) {
+        memcpy(out, query, sizeof *query * (size_t)dim);
+    } else if (type == NK_KV_BF16) {
+        nk_avx512_kernels.convert_bf16(query, dim, out);
+    } else {
+        float scale;
+        nk_avx512_kernels.quantize_int8(query, dim, dim, out, &scale, &tile->correction[pair]);
+        tile->query_scale[pair] = scale * tile->scale;
+    }
+}
+
+NK_INLINE void begin_item(attention_tile *tile) {
+    for (int pair = 0; pair < tile->pairs; pair++) {
+        tile->item[pair][0] = -INFINITY;
+        _mm512_storeu_ps(tile->sums[pair], _mm512_setzero_ps());
+        for (int d = 0; d < tile->head_dim; d += NK_LANES) {
+            _mm512_storeu_ps(&tile->item[pair][RECORD_VALUES + d], _mm512_setzero_ps());
+        }
+    }
+}
+
+// total = total and item, as if their keys had entered one softmax.
+NK_INLINE void merge_record(float *total, const float *item, int head_dim) {
+    float maximum = total[0] > item[0] ? total[0] : item[0];
+    float differences[NK_LANES] = {total[0] - maximum, item[0] - maximum}, shares[NK_LANES];
+    _mm512_storeu_ps(shares, nk_exp(_mm512_loadu_ps(differences)));
+    total[0] = maximum;
+    total[1] = total[1] * shares[0] + item[1] * shares[1];
+    __m512 old = _mm512_set1_ps(shares[0]), new = _mm512_set1_ps(shares[1]);
+    for (int d = RECORD_VALUES; d < RECORD_VALUES + head_dim; d += NK_LANES) {
+        __m512 sum = _mm512_mul_ps(_mm512_loadu_ps(total + d), old);
+        sum = _mm512_fmadd_ps(_mm512_loadu_ps(item + d), new, sum);
+        _mm512_storeu_ps(total + d, sum);
+    }
+}
+
+NK_INLINE void copy_record(float *out, const float *record, int head_dim) {
+    memcpy(out, record, sizeof *out * (size_t)(RECORD_VALUES + head_dim));
+}
+
+NK_INLINE void write_record(const float *record, int head_dim, float *out) {
+    __m512 sum = _mm512_set1_ps(record[1]);
+    for (int d = 0; d < head_dim; d += NK_LANES) {
+        __m512 values = _mm512_loadu_ps(record + RECORD_VALUES + d);
+        _mm512_storeu_ps(out + d, _mm512_div_ps(values, sum));
+    }
+}
+
+// Positions [first, end) of one item, for all pairs of the tile.
+NK_AVX512 static void attend_item(
+    attention_tile *tile, const nk_attention_piece *piece, const nk_kv_layer *cache, int first,
+    int end) {
+    const unsigned char *base = cache->base + piece->kv_head * cache->head_stride;
+    begin_item(tile);
+    for (; first < end; first += NK_KV_BLOCK) {
+        const int32_t *number = piece->block_table + first / NK_KV_BLOCK;
+        key_block block = {
+            .start = base + number[0] * cache->block_stride,
+            .first_position = first,
+            .visible = nk_smaller(end - first, NK_KV_BLOCK),
+        };
+        block.ahead = block.start;
+        if (first + NK_KV_BLOCK < end) {
+            block.ahead = base + number[1] * cache->block_stride;
+        } else if (piece->next_block_table) {
+            block.ahead = cache->base + piece->next_kv_head * cache->head_stride
+                + piece->next_block_table[0] * cache->block_stride;
+        }
+        attend_block(cache->type, tile, &block);
+    }
+    for (int pair = 0; pair < tile->pairs; pair++) {
+        tile->item[pair][1] = nk_sum_lanes(_mm512_loadu_ps(tile->sums[pair]));
+    }
+}
 
 NK_AVX512 static void begin_tile(
-    attention_tile *tile, nk_attention_piece piece, tile_bounds bounds) {
-    int pairs = tile->pairs = bounds.rows * bounds.heads;
-    for (int pair = 0; pair < pairs; pair++) {
-        ptrdiff_t row = bounds.first_row + pair / bounds.heads;
-        ptrdiff_t head = bounds.first_head + pair % bounds.heads;
-        const float *query = piece.query + row * piece.query_stride + head * piece.head_dim;
-        for (int d = 0; d < piece.head_dim; d++) tile->query[d * pairs + pair] = query[d];
-        memset(tile->values[pair], 0, sizeof *tile->values[pair] * (size_t)piece.head_dim);
-    }
-    memset(tile->sums, 0, sizeof tile->sums);
-    for (int i = 0; i < NK_LANES; i++) tile->maximum[i] = -INFINITY;
-}
-
-NK_AVX512 static void finish_tile(
-    const attention_tile *tile, nk_attention_piece piece, tile_bounds bounds) {
-    for (int pair = 0; pair < tile->pairs; pair++) {
-        ptrdiff_t row = bounds.first_row + pair / bounds.heads;
-        ptrdiff_t head = bounds.first_head + pair % bounds.heads;
-        float *out = piece.out + row * piece.out_stride + head * piece.head_dim;
-        __m512 sum = _mm512_set1_ps(nk_sum_lanes(_mm512_loadu_ps(tile->sums[pair])));
-        for (int d = 0; d < piece.head_dim; d += NK_LANES) {
-            __m512 values = _mm512_loadu_ps(tile->values[pair] + d);
-            _mm512_storeu_ps(out + d, _mm512_div_ps(values, sum));
-        }
+    nk_kv_type type, attention_tile *tile, const nk_attention_piece *piece, int first_pair) {
+    tile->pairs = nk_smaller(MAX_PAIRS, piece->rows * piece->heads - first_pair);
+    tile->head_dim = piece->head_dim;
+    tile->scale = piece->scale;
+    for (int i = 0; i < tile->pairs; i++) {
+        int row = (first_pair + i) / piece->heads, head = (first_pair + i) % piece->heads;
+        tile->position[i] = piece->first_position + row;
+        const float *query =
+            piece->query + row * piece->query_stride + (ptrdiff_t)head * piece->head_dim;
+        store_query(type, tile, i, query);
     }
 }
 
-// Block `index` of the sequence, of which a row at `position` sees a part.
-static key_block block_at(
-    int index, int last_index, int position, const nk_attention_piece *piece,
-    const nk_kv_layer *cache) {
-    int ahead = nk_smaller(index + PREFETCH_BLOCKS, last_index);
-    ptrdiff_t blocks_ahead =
-        (ptrdiff_t)piece->block_table[ahead] - piece->block_table[index];
-    const unsigned char *base = cache->base + piece->kv_head * cache->head_stride;
-    return (key_block){
-        .start = base + piece->block_table[index] * cache->block_stride,
-        .ahead = blocks_ahead * cache->block_stride,
-        .type = cache->type,
-        .head_dim = piece->head_dim,
-        .visible = nk_smaller(position + 1 - index * NK_KV_BLOCK, NK_KV_BLOCK),
-        .scale = piece->scale,
-    };
-}
-
+// All items, merged in the order of their positions.
 NK_AVX512 static void attend_tile(
-    nk_attention_piece piece, nk_kv_layer cache, tile_bounds bounds) {
+    const nk_attention_piece *piece, const nk_kv_layer *cache, int first_pair) {
     attention_tile tile;
-    begin_tile(&tile, piece, bounds);
-    int first_position = piece.first_position + bounds.first_row;
-    int last_position = first_position + bounds.rows - 1;
-    int last_index = last_position / NK_KV_BLOCK, shared = (first_position + 1) / NK_KV_BLOCK;
-    for (int index = 0; index < shared; index++) {
-        key_block block = block_at(index, last_index, first_position, &piece, &cache);
-        attend_block(&tile, 0, tile.pairs, block);
-    }
-    for (int row = 0; row < bounds.rows; row++) {
-        int position = first_position + row;
-        for (int index = shared; index * NK_KV_BLOCK <= position; index++) {
-            key_block block = block_at(index, last_index, position, &piece, &cache);
-            attend_block(&tile, row * bounds.heads, bounds.heads, block);
+    begin_tile(cache->type, &tile, piece, first_pair);
+    int end = tile.position[tile.pairs - 1] + 1, dim = piece->head_dim;
+    for (int first = 0; first < end; first += NK_ATTENTION_ITEM) {
+        attend_item(&tile, piece, cache, first, nk_smaller(first + NK_ATTENTION_ITEM, end));
+        for (int i = 0; i < tile.pairs; i++) {
+            if (first == 0) {
+                copy_record(tile.total[i], tile.item[i], dim);
+            } else {
+                merge_record(tile.total[i], tile.item[i], dim);
+            }
         }
     }
-    finish_tile(&tile, piece, bounds);
+    for (int i = 0; i < tile.pairs; i++) {
+        int row = (first_pair + i) / piece->heads, head = (first_pair + i) % piece->heads;
+        float *out = piece->out + row * piece->out_stride + (ptrdiff_t)head * dim;
+        write_record(tile.total[i], dim, out);
+    }
+}
+
+// One item of a piece of one row.
+NK_AVX512 static void attend_partly(
+    const nk_attention_piece *piece, const nk_kv_layer *cache, int first_pair, int item,
+    float *records) {
+    attention_tile tile;
+    begin_tile(cache->type, &tile, piece, first_pair);
+    int first = item * NK_ATTENTION_ITEM;
+    int end = nk_smaller(first + NK_ATTENTION_ITEM, piece->first_position + 1);
+    attend_item(&tile, piece, cache, first, end);
+    for (int i = 0; i < tile.pairs; i++) {
+        copy_record(
+            records + (ptrdiff_t)(first_pair + i) * NK_ATTENTION_RECORD, tile.item[i],
+            piece->head_dim);
+    }
 }
 
 NK_AVX512 void nk_avx512_attention(nk_attention_piece piece, nk_kv_layer cache) {
@@ -251,18 +421,35 @@ NK_AVX512 void nk_avx512_attention(nk_attention_piece piece, nk_kv_layer cache) 
         nk_portable_kernels.attention(piece, cache);
         return;
     }
-    int tile_heads = nk_ceil_div(piece.heads, nk_ceil_div(piece.heads, MAX_PAIRS));
-    int tile_rows = MAX_PAIRS / tile_heads;
-    for (int head = 0; head < piece.heads; head += tile_heads) {
-        for (int row = 0; row < piece.rows; row += tile_rows) {
-            tile_bounds bounds = {
-                .first_row = row,
-                .rows = nk_smaller(tile_rows, piece.rows - row),
-                .first_head = head,
-                .heads = nk_smaller(tile_heads, piece.heads - head),
-            };
-            attend_tile(piece, cache, bounds);
+    for (int pair = 0; pair < piece.rows * piece.heads; pair += MAX_PAIRS) {
+        attend_tile(&piece, &cache, pair);
+    }
+}
+
+NK_AVX512 void nk_avx512_attention_item(
+    nk_attention_piece piece, nk_kv_layer cache, int item, float *records) {
+    if (piece.head_dim % NK_LANES != 0) {
+        nk_portable_kernels.attention_item(piece, cache, item, records);
+        return;
+    }
+    for (int pair = 0; pair < piece.heads; pair += MAX_PAIRS) {
+        attend_partly(&piece, &cache, pair, item, records);
+    }
+}
+
+NK_AVX512 void nk_avx512_merge_items(
+    float *records, int items, int heads, int head_dim, float *out) {
+    if (head_dim % NK_LANES != 0) {
+        nk_portable_kernels.merge_items(records, items, heads, head_dim, out);
+        return;
+    }
+    for (int head = 0; head < heads; head++) {
+        float *total = records + (ptrdiff_t)head * NK_ATTENTION_RECORD;
+        for (int item = 1; item < items; item++) {
+            const float *next = total + (ptrdiff_t)item * heads * NK_ATTENTION_RECORD;
+            merge_record(total, next, head_dim);
         }
+        write_record(total, head_dim, out + (ptrdiff_t)head * head_dim);
     }
 }
 

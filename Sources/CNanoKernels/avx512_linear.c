@@ -1,6 +1,7 @@
 // Matrix products: register tiles of up to 12 (int8: 6) rows by one panel of 32 outputs. A panel of
-// weights stays in the cache while the rows pass over it. Every row of a tile runs the same chain
-// of operations whatever the height of the tile, so its bits do not depend on its neighbours.
+// weights stays in the cache while the rows pass over it, and meanwhile they ask for the next one.
+// Every row of a tile runs the same chain of operations whatever the height of the tile, so its
+// bits do not depend on its neighbours.
 #include "nano_kernels.h"
 
 #if defined(__x86_64__)
@@ -11,10 +12,15 @@ enum {
     MAX_ROWS = 12,
     // int8 keeps integer and float accumulators: 6 rows x 2 vectors x 2, of 32 registers.
     MAX_INT8_ROWS = 6,
-    // A tile this flat waits for memory; the panels of a matrix lie end to end, so the weights can
-    // be asked for ahead, across panels. Prefetching past the end of the matrix does no harm.
+    // A tile this flat waits for memory: its weights are asked for closer to their use. The panels
+    // of a matrix lie end to end; asking for what lies past the last one does no harm.
     FLAT_ROWS = 3,
-    PREFETCH_BYTES = 2048,
+    FLAT_PREFETCH_BYTES = 2048,
+    LINE = 64,
+    // Lines of a panel that pass between two requests for the next one, and the steps of the inner
+    // loop that are written out.
+    BURST_LINES = 32,
+    UNROLLED = 2,
 };
 
 // Height of the next tile: as few tiles as possible, of nearly the same height.
@@ -22,10 +28,31 @@ static int tile_height(int rows_left, int most) {
     return nk_ceil_div(rows_left, nk_ceil_div(rows_left, most));
 }
 
-NK_INLINE void prefetch_weights(int rows, const void *weights) {
+// A tile's share of the next panel: `lines` of it for every BURST_LINES that go by.
+typedef struct {
+    const char *next;
+    int lines;
+} panel_ahead;
+
+// For `tiles` tiles that pass over a panel of `bytes`.
+static panel_ahead share_ahead(const void *panels, int panel, ptrdiff_t bytes, int tiles) {
+    return (panel_ahead){
+        .next = (const char *)panels + (panel + 1) * bytes,
+        .lines = nk_ceil_div(BURST_LINES, tiles),
+    };
+}
+
+NK_INLINE void ask_ahead(int rows, panel_ahead *ahead) {
+    if (rows <= FLAT_ROWS) return;
+    for (int i = 0; i < ahead->lines; i++, ahead->next += LINE) {
+        _mm_prefetch(ahead->next, _MM_HINT_T0);
+    }
+}
+
+NK_INLINE void ask_close(int rows, const void *weights) {
     if (rows > FLAT_ROWS) return;
-    _mm_prefetch((const char *)weights + PREFETCH_BYTES, _MM_HINT_T0);
-    _mm_prefetch((const char *)weights + PREFETCH_BYTES + 64, _MM_HINT_T0);
+    _mm_prefetch((const char *)weights + FLAT_PREFETCH_BYTES, _MM_HINT_T0);
+    _mm_prefetch((const char *)weights + FLAT_PREFETCH_BYTES + LINE, _MM_HINT_T0);
 }
 
 NK_INLINE int load_int(const void *source) {
@@ -34,190 +61,236 @@ NK_INLINE int load_int(const void *source) {
     return value;
 }
 
+NK_INLINE __m512 silu(__m512 x) {
+    __m512 negative = _mm512_xor_ps(x, _mm512_set1_ps(-0.0f));
+    return _mm512_div_ps(x, _mm512_add_ps(_mm512_set1_ps(1.0f), nk_exp(negative)));
+}
+
 // Writes a finished tile, (rows, 2 vectors), to the first rows of `output`.
 NK_INLINE void store_tile(int rows, __m512 (*sums)[2], int panel, nk_output output) {
     ptrdiff_t column = (ptrdiff_t)panel * NK_PANEL;
-    NK_UNROLL for (int half = 0; half < 2; half++, column += NK_LANES) {
+    if (output.bias) {
+        __m512 low = _mm512_loadu_ps(output.bias + column);
+        __m512 high = _mm512_loadu_ps(output.bias + column + NK_LANES);
         NK_UNROLL for (int i = 0; i < rows; i++) {
-            float *out = output.out + i * output.stride + column;
-            __m512 value = sums[i][half];
-            if (output.bias) value = _mm512_add_ps(value, _mm512_loadu_ps(output.bias + column));
-            if (output.epilogue == NK_ADD) value = _mm512_add_ps(_mm512_loadu_ps(out), value);
-            _mm512_storeu_ps(out, value);
+            sums[i][0] = _mm512_add_ps(sums[i][0], low);
+            sums[i][1] = _mm512_add_ps(sums[i][1], high);
         }
+    }
+    if (output.epilogue == NK_SILU_MULTIPLY) {
+        float *out = output.out + column / 2;
+        NK_UNROLL for (int i = 0; i < rows; i++, out += output.stride) {
+            _mm512_storeu_ps(out, _mm512_mul_ps(silu(sums[i][0]), sums[i][1]));
+        }
+        return;
+    }
+    float *out = output.out + column;
+    NK_UNROLL for (int i = 0; i < rows; i++, out += output.stride) {
+        if (output.epilogue == NK_ADD) {
+            sums[i][0] = _mm512_add_ps(_mm512_loadu_ps(out), sums[i][0]);
+            sums[i][1] = _mm512_add_ps(_mm512_loadu_ps(out + NK_LANES), sums[i][1]);
+        }
+        _mm512_storeu_ps(out, sums[i][0]);
+        _mm512_storeu_ps(out + NK_LANES, sums[i][1]);
     }
 }
 
-// --- f32
+// The tile of exactly `rows` rows, a constant within each case.
+#define CASE(count, tile, ...) \
+    case count: tile(count, __VA_ARGS__); break;
+#define UP_TO_6(tile, ...)                                                                     \
+    CASE(1, tile, __VA_ARGS__) CASE(2, tile, __VA_ARGS__) CASE(3, tile, __VA_ARGS__)           \
+    CASE(4, tile, __VA_ARGS__) CASE(5, tile, __VA_ARGS__) CASE(6, tile, __VA_ARGS__)
+#define UP_TO_12(tile, ...)                                                                    \
+    UP_TO_6(tile, __VA_ARGS__)                                                                 \
+    CASE(7, tile, __VA_ARGS__) CASE(8, tile, __VA_ARGS__) CASE(9, tile, __VA_ARGS__)           \
+    CASE(10, tile, __VA_ARGS__) CASE(11, tile, __VA_ARGS__) CASE(12, tile, __VA_ARGS__)
 
-NK_INLINE void tile_f32(
-    int rows, const float *x, ptrdiff_t x_stride, nk_matrix_f32 matrix, int panel,
-    nk_output output) {
-    const float *w = matrix.panels + (ptrdiff_t)panel * matrix.inputs * NK_PANEL;
+// --- f32 and bf16: 4 bytes of inputs, one or two of them, go into each step of the inner loop.
+
+typedef struct {
+    const char *x;  // (rows, K) as 4-byte words
+    ptrdiff_t stride;  // bytes
+    const char *panels;
+    int words;  // in a row
+    bool is_bf16;
+} float_product;
+
+NK_INLINE __m512 multiply_add(bool is_bf16, __m512 sum, __m512i word, __m512i weights) {
+    if (is_bf16) return _mm512_dpbf16_ps(sum, (__m512bh)word, (__m512bh)weights);
+    return _mm512_fmadd_ps(_mm512_castsi512_ps(word), _mm512_castsi512_ps(weights), sum);
+}
+
+NK_INLINE void float_tile(
+    int rows, bool is_bf16, const float_product *product, int row, int panel, nk_output output,
+    panel_ahead ahead) {
+    const char *w = product->panels + (ptrdiff_t)panel * product->words * 2 * LINE;
+    const char *x = product->x + row * product->stride;
+    output.out += row * output.stride;
     __m512 sums[MAX_ROWS][2];
     NK_UNROLL for (int i = 0; i < rows; i++) sums[i][0] = sums[i][1] = _mm512_setzero_ps();
-    for (int k = 0; k < matrix.inputs; k++, w += NK_PANEL) {
-        __m512 w0 = _mm512_loadu_ps(w), w1 = _mm512_loadu_ps(w + NK_LANES);
-        prefetch_weights(rows, w);
-        NK_UNROLL for (int i = 0; i < rows; i++) {
-            __m512 value = _mm512_set1_ps(x[i * x_stride + k]);
-            sums[i][0] = _mm512_fmadd_ps(value, w0, sums[i][0]);
-            sums[i][1] = _mm512_fmadd_ps(value, w1, sums[i][1]);
+    for (int first = 0; first < product->words; first += BURST_LINES / 2) {
+        int end = nk_smaller(first + BURST_LINES / 2, product->words);
+        ask_ahead(rows, &ahead);
+        NK_NO_UNROLL for (int k = first; k < end; k++, w += 2 * LINE) {
+            __m512i low = _mm512_loadu_si512(w), high = _mm512_loadu_si512(w + LINE);
+            ask_close(rows, w);
+            NK_UNROLL for (int i = 0; i < rows; i++) {
+                __m512i word = _mm512_set1_epi32(load_int(x + i * product->stride + 4 * k));
+                sums[i][0] = multiply_add(is_bf16, sums[i][0], word, low);
+                sums[i][1] = multiply_add(is_bf16, sums[i][1], word, high);
+            }
         }
     }
     store_tile(rows, sums, panel, output);
 }
 
-NK_AVX512 static void any_tile_f32(
-    int rows, const float *x, ptrdiff_t x_stride, nk_matrix_f32 matrix, int panel,
-    nk_output output) {
-    switch (rows) {
-        case 1: tile_f32(1, x, x_stride, matrix, panel, output); break;
-        case 2: tile_f32(2, x, x_stride, matrix, panel, output); break;
-        case 3: tile_f32(3, x, x_stride, matrix, panel, output); break;
-        case 4: tile_f32(4, x, x_stride, matrix, panel, output); break;
-        case 5: tile_f32(5, x, x_stride, matrix, panel, output); break;
-        case 6: tile_f32(6, x, x_stride, matrix, panel, output); break;
-        case 7: tile_f32(7, x, x_stride, matrix, panel, output); break;
-        case 8: tile_f32(8, x, x_stride, matrix, panel, output); break;
-        case 9: tile_f32(9, x, x_stride, matrix, panel, output); break;
-        case 10: tile_f32(10, x, x_stride, matrix, panel, output); break;
-        case 11: tile_f32(11, x, x_stride, matrix, panel, output); break;
-        default: tile_f32(12, x, x_stride, matrix, panel, output); break;
+NK_AVX512 static void f32_tile(
+    int rows, const float_product *product, int row, int panel, nk_output output,
+    panel_ahead ahead) {
+    switch (rows) { UP_TO_12(float_tile, false, product, row, panel, output, ahead) }
+}
+
+NK_AVX512 static void bf16_tile(
+    int rows, const float_product *product, int row, int panel, nk_output output,
+    panel_ahead ahead) {
+    switch (rows) { UP_TO_12(float_tile, true, product, row, panel, output, ahead) }
+}
+
+NK_AVX512 static void multiply_floats(
+    const float_product *product, int rows, int first_panel, int panel_count, nk_output output) {
+    ptrdiff_t panel_bytes = (ptrdiff_t)product->words * 2 * LINE;
+    int tiles = nk_ceil_div(rows, MAX_ROWS);
+    for (int panel = first_panel; panel < first_panel + panel_count; panel++) {
+        panel_ahead ahead = share_ahead(product->panels, panel, panel_bytes, tiles);
+        for (int row = 0, height; row < rows; row += height) {
+            height = tile_height(rows - row, MAX_ROWS);
+            if (product->is_bf16) {
+                bf16_tile(height, product, row, panel, output, ahead);
+            } else {
+                f32_tile(height, product, row, panel, output, ahead);
+            }
+            ahead.next += nk_ceil_div(product->words, BURST_LINES / 2) * ahead.lines * LINE;
+        }
     }
 }
 
 NK_AVX512 void nk_avx512_linear_f32(
     const float *x, ptrdiff_t x_stride, int rows, nk_matrix_f32 matrix, int first_panel,
     int panel_count, nk_output output) {
-    for (int panel = first_panel; panel < first_panel + panel_count; panel++) {
-        nk_output tile_output = output;
-        for (int row = 0, height; row < rows; row += height) {
-            height = tile_height(rows - row, MAX_ROWS);
-            tile_output.out = output.out + row * output.stride;
-            any_tile_f32(height, x + row * x_stride, x_stride, matrix, panel, tile_output);
-        }
-    }
-}
-
-// --- bf16
-
-NK_INLINE void tile_bf16(
-    int rows, const nk_bf16 *x, ptrdiff_t x_stride, nk_matrix_bf16 matrix, int panel,
-    nk_output output) {
-    int inputs = nk_round_up(matrix.inputs, 2);
-    const nk_bf16 *w = matrix.panels + (ptrdiff_t)panel * inputs * NK_PANEL;
-    __m512 sums[MAX_ROWS][2];
-    NK_UNROLL for (int i = 0; i < rows; i++) sums[i][0] = sums[i][1] = _mm512_setzero_ps();
-    for (int k = 0; k < inputs; k += 2, w += 2 * NK_PANEL) {
-        __m512bh w0 = (__m512bh)_mm512_loadu_si512(w);
-        __m512bh w1 = (__m512bh)_mm512_loadu_si512(w + NK_PANEL);
-        prefetch_weights(rows, w);
-        NK_UNROLL for (int i = 0; i < rows; i++) {
-            __m512bh pair = (__m512bh)_mm512_set1_epi32(load_int(x + i * x_stride + k));
-            sums[i][0] = _mm512_dpbf16_ps(sums[i][0], pair, w0);
-            sums[i][1] = _mm512_dpbf16_ps(sums[i][1], pair, w1);
-        }
-    }
-    store_tile(rows, sums, panel, output);
-}
-
-NK_AVX512 static void any_tile_bf16(
-    int rows, const nk_bf16 *x, ptrdiff_t x_stride, nk_matrix_bf16 matrix, int panel,
-    nk_output output) {
-    switch (rows) {
-        case 1: tile_bf16(1, x, x_stride, matrix, panel, output); break;
-        case 2: tile_bf16(2, x, x_stride, matrix, panel, output); break;
-        case 3: tile_bf16(3, x, x_stride, matrix, panel, output); break;
-        case 4: tile_bf16(4, x, x_stride, matrix, panel, output); break;
-        case 5: tile_bf16(5, x, x_stride, matrix, panel, output); break;
-        case 6: tile_bf16(6, x, x_stride, matrix, panel, output); break;
-        case 7: tile_bf16(7, x, x_stride, matrix, panel, output); break;
-        case 8: tile_bf16(8, x, x_stride, matrix, panel, output); break;
-        case 9: tile_bf16(9, x, x_stride, matrix, panel, output); break;
-        case 10: tile_bf16(10, x, x_stride, matrix, panel, output); break;
-        case 11: tile_bf16(11, x, x_stride, matrix, panel, output); break;
-        default: tile_bf16(12, x, x_stride, matrix, panel, output); break;
-    }
+    float_product product = {
+        .x = (const char *)x,
+        .stride = x_stride * (ptrdiff_t)sizeof *x,
+        .panels = (const char *)matrix.panels,
+        .words = matrix.inputs,
+    };
+    multiply_floats(&product, rows, first_panel, panel_count, output);
 }
 
 NK_AVX512 void nk_avx512_linear_bf16(
     const nk_bf16 *x, ptrdiff_t x_stride, int rows, nk_matrix_bf16 matrix, int first_panel,
     int panel_count, nk_output output) {
-    for (int panel = first_panel; panel < first_panel + panel_count; panel++) {
-        nk_output tile_output = output;
-        for (int row = 0, height; row < rows; row += height) {
-            height = tile_height(rows - row, MAX_ROWS);
-            tile_output.out = output.out + row * output.stride;
-            any_tile_bf16(height, x + row * x_stride, x_stride, matrix, panel, tile_output);
-        }
-    }
+    float_product product = {
+        .x = (const char *)x,
+        .stride = x_stride * (ptrdiff_t)sizeof *x,
+        .panels = (const char *)matrix.panels,
+        .words = nk_ceil_div(matrix.inputs, 2),
+        .is_bf16 = true,
+    };
+    multiply_floats(&product, rows, first_panel, panel_count, output);
 }
 
 // --- int8
 
-NK_INLINE void tile_int8(
-    int rows, nk_rows_int8 x, nk_matrix_int8 matrix, int panel, nk_output output) {
-    int inputs = nk_round_up(matrix.inputs, 4);
-    int groups = nk_ceil_div(matrix.inputs, matrix.group_size);
-    const uint8_t *w = matrix.panels + (ptrdiff_t)panel * inputs * NK_PANEL;
-    const float *scales = matrix.scales + (ptrdiff_t)panel * groups * NK_PANEL;
+// A run of consecutive inputs of a tile. Two pointers and a stride reach six rows in the addressing
+// modes of one instruction each.
+typedef struct {
+    const int8_t *low, *high;  // rows 0 and 3
+    ptrdiff_t stride;
+    const uint8_t *weights;
+} int8_run;
+
+NK_INLINE int8_run begin_run(const nk_rows_int8 *x, int row, const uint8_t *weights) {
+    const int8_t *values = x->values + row * x->stride;
+    return (int8_run){values, values + 3 * x->stride, x->stride, weights};
+}
+
+// dots += the next 4 * `steps` inputs.
+NK_INLINE void take_steps(int rows, int steps, int8_run *run, __m512i (*dots)[2]) {
+    NK_UNROLL for (int s = 0; s < steps; s++) {
+        const uint8_t *w = run->weights + s * 2 * LINE;
+        __m512i low = _mm512_loadu_si512(w), high = _mm512_loadu_si512(w + LINE);
+        ask_close(rows, w);
+        NK_UNROLL for (int i = 0; i < rows; i++) {
+            const int8_t *x =
+                i < 3 ? run->low + i * run->stride : run->high + (i - 3) * run->stride;
+            __m512i four = _mm512_set1_epi32(load_int(x + 4 * s));
+            dots[i][0] = _mm512_dpbusd_epi32(dots[i][0], low, four);
+            dots[i][1] = _mm512_dpbusd_epi32(dots[i][1], high, four);
+        }
+    }
+    run->low += 4 * steps;
+    run->high += 4 * steps;
+    run->weights += steps * 2 * LINE;
+}
+
+NK_INLINE void int8_tile_of(
+    int rows, const nk_rows_int8 *x, const nk_matrix_int8 *matrix, int row, int panel,
+    nk_output output, panel_ahead ahead) {
+    int left = nk_round_up(matrix->inputs, 4);
+    int groups = nk_ceil_div(matrix->inputs, matrix->group_size);
+    const float *scales = matrix->scales + (ptrdiff_t)panel * groups * NK_PANEL;
+    const int32_t *corrections = x->corrections + row * x->group_stride;
+    int8_run run = begin_run(x, row, matrix->panels + (ptrdiff_t)panel * left * NK_PANEL);
     __m512 sums[MAX_INT8_ROWS][2];
     NK_UNROLL for (int i = 0; i < rows; i++) sums[i][0] = sums[i][1] = _mm512_setzero_ps();
-    for (int g = 0; g < groups; g++, scales += NK_PANEL) {
+    for (int g = 0; g < groups; g++, scales += NK_PANEL, corrections++) {
         __m512i dots[MAX_INT8_ROWS][2];
         NK_UNROLL for (int i = 0; i < rows; i++) {
-            __m512i sum = _mm512_set1_epi32(x.sums[i * x.group_stride + g]);
-            __m512i correction = _mm512_slli_epi32(sum, 7);  // 128 * sum
-            dots[i][0] = dots[i][1] = _mm512_sub_epi32(_mm512_setzero_si512(), correction);
+            dots[i][0] = dots[i][1] = _mm512_set1_epi32(corrections[i * x->group_stride]);
         }
-        int end = nk_smaller((g + 1) * matrix.group_size, inputs);
-        NK_UNROLL_TWICE for (int k = g * matrix.group_size; k < end; k += 4, w += 4 * NK_PANEL) {
-            __m512i w0 = _mm512_loadu_si512(w), w1 = _mm512_loadu_si512(w + 2 * NK_PANEL);
-            prefetch_weights(rows, w);
-            NK_UNROLL for (int i = 0; i < rows; i++) {
-                __m512i four = _mm512_set1_epi32(load_int(x.values + i * x.stride + k));
-                dots[i][0] = _mm512_dpbusd_epi32(dots[i][0], w0, four);
-                dots[i][1] = _mm512_dpbusd_epi32(dots[i][1], w1, four);
-            }
+        enum { BURST = BURST_LINES / 2 * 4 };  // inputs
+        int length = nk_smaller(matrix->group_size, left);
+        left -= length;
+        for (; length >= BURST; length -= BURST) {
+            ask_ahead(rows, &ahead);
+            for (int k = 0; k < BURST; k += 4 * UNROLLED) take_steps(rows, UNROLLED, &run, dots);
         }
+        for (; length > 0; length -= 4) take_steps(rows, 1, &run, dots);
         NK_UNROLL for (int half = 0; half < 2; half++) {
             __m512 scale = _mm512_loadu_ps(scales + half * NK_LANES);
             NK_UNROLL for (int i = 0; i < rows; i++) {
-                __m512 row_scale = _mm512_set1_ps(x.scales[i * x.group_stride + g]);
-                __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(dots[i][half]), row_scale);
-                sums[i][half] = _mm512_fmadd_ps(scaled, scale, sums[i][half]);
+                __m512 dot = _mm512_cvtepi32_ps(dots[i][half]);
+                sums[i][half] = _mm512_fmadd_ps(dot, scale, sums[i][half]);
             }
         }
     }
+    NK_UNROLL for (int i = 0; i < rows; i++) {
+        __m512 scale = _mm512_set1_ps(x->scales[row + i]);
+        sums[i][0] = _mm512_mul_ps(sums[i][0], scale);
+        sums[i][1] = _mm512_mul_ps(sums[i][1], scale);
+    }
+    output.out += row * output.stride;
     store_tile(rows, sums, panel, output);
 }
 
-NK_AVX512 static void any_tile_int8(
-    int rows, nk_rows_int8 x, nk_matrix_int8 matrix, int panel, nk_output output) {
-    switch (rows) {
-        case 1: tile_int8(1, x, matrix, panel, output); break;
-        case 2: tile_int8(2, x, matrix, panel, output); break;
-        case 3: tile_int8(3, x, matrix, panel, output); break;
-        case 4: tile_int8(4, x, matrix, panel, output); break;
-        case 5: tile_int8(5, x, matrix, panel, output); break;
-        default: tile_int8(6, x, matrix, panel, output); break;
-    }
+NK_AVX512 static void int8_tile(
+    int rows, const nk_rows_int8 *x, const nk_matrix_int8 *matrix, int row, int panel,
+    nk_output output, panel_ahead ahead) {
+    switch (rows) { UP_TO_6(int8_tile_of, x, matrix, row, panel, output, ahead) }
 }
 
 NK_AVX512 void nk_avx512_linear_int8(
     nk_rows_int8 x, int rows, nk_matrix_int8 matrix, int first_panel, int panel_count,
     nk_output output) {
+    ptrdiff_t panel_bytes = (ptrdiff_t)nk_round_up(matrix.inputs, 4) * NK_PANEL;
+    int tiles = nk_ceil_div(rows, MAX_INT8_ROWS);
     for (int panel = first_panel; panel < first_panel + panel_count; panel++) {
-        nk_rows_int8 tile = x;
-        nk_output tile_output = output;
+        panel_ahead ahead = share_ahead(matrix.panels, panel, panel_bytes, tiles);
         for (int row = 0, height; row < rows; row += height) {
             height = tile_height(rows - row, MAX_INT8_ROWS);
-            tile.values = x.values + row * x.stride;
-            tile.scales = x.scales + row * x.group_stride;
-            tile.sums = x.sums + row * x.group_stride;
-            tile_output.out = output.out + row * output.stride;
-            any_tile_int8(height, tile, matrix, panel, tile_output);
+            int8_tile(height, &x, &matrix, row, panel, output, ahead);
+            ahead.next += panel_bytes / LINE / BURST_LINES * ahead.lines * LINE;
         }
     }
 }

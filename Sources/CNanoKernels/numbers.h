@@ -6,6 +6,9 @@
 
 #include "nano_kernels.h"
 
+// Where the values of an attention record begin.
+enum { NK_RECORD_VALUES = NK_ATTENTION_RECORD - NK_MAX_HEAD_DIM };
+
 static inline int nk_smaller(int a, int b) { return a < b ? a : b; }
 
 static inline int nk_ceil_div(int a, int b) { return (a + b - 1) / b; }

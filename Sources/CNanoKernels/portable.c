@@ -2,6 +2,7 @@
 // a panel or the slots of a block, which compilers vectorise without reordering a sum.
 #include <math.h>
 
+#include "generic.h"
 #include "isa.h"
 #include "numbers.h"
 
@@ -9,12 +10,21 @@
 #pragma STDC FP_CONTRACT OFF
 #endif
 
-static void store_panel(const float *sums, int row, int panel, nk_output output) {
-    float *out = output.out + row * output.stride + (ptrdiff_t)panel * NK_PANEL;
-    const float *bias = output.bias ? output.bias + (ptrdiff_t)panel * NK_PANEL : NULL;
-    for (int j = 0; j < NK_PANEL; j++) {
-        float value = bias ? sums[j] + bias[j] : sums[j];
-        out[j] = output.epilogue == NK_ADD ? out[j] + value : value;
+static void store_panel(float *sums, int row, int panel, nk_output output) {
+    ptrdiff_t first = (ptrdiff_t)panel * NK_PANEL;
+    float *out = output.out + row * output.stride;
+    for (int j = 0; output.bias && j < NK_PANEL; j++) sums[j] += output.bias[first + j];
+    switch (output.epilogue) {
+        case NK_STORE: memcpy(out + first, sums, sizeof *sums * NK_PANEL); break;
+        case NK_ADD:
+            for (int j = 0; j < NK_PANEL; j++) out[first + j] += sums[j];
+            break;
+        case NK_SILU_MULTIPLY:
+            for (int j = 0; j < NK_PANEL / 2; j++) {
+                float silu = sums[j] / (1.0f + expf(-sums[j]));
+                out[first / 2 + j] = silu * sums[NK_PANEL / 2 + j];
+            }
+            break;
     }
 }
 
@@ -88,13 +98,13 @@ static void linear_int8(
                 dot_group(
                     x.values + row * x.stride, weights, first,
                     nk_smaller(first + matrix.group_size, inputs), dots);
-                float row_scale = x.scales[row * x.group_stride + g];
-                int32_t correction = 128 * x.sums[row * x.group_stride + g];
+                int32_t correction = x.corrections[row * x.group_stride + g];
                 for (int j = 0; j < NK_PANEL; j++) {
-                    float scaled = (float)(dots[j] - correction) * row_scale;
-                    sums[j] += scaled * scales[(ptrdiff_t)g * NK_PANEL + j];
+                    float dot = (float)(dots[j] + correction);
+                    sums[j] += dot * scales[(ptrdiff_t)g * NK_PANEL + j];
                 }
             }
+            for (int j = 0; j < NK_PANEL; j++) sums[j] *= x.scales[row];
             store_panel(sums, row, panel, output);
         }
     }
@@ -114,10 +124,6 @@ static void rms_norm(const float *x, const float *weight, float epsilon, int cou
     for (int i = 0; i < count; i++) squares[i % LANES] += x[i] * x[i];
     float scale = 1.0f / sqrtf(sum_of_lanes(squares) / (float)count + epsilon);
     for (int i = 0; i < count; i++) out[i] = x[i] * scale * weight[i];
-}
-
-static void silu_multiply(const float *gate, const float *up, int count, float *out) {
-    for (int i = 0; i < count; i++) out[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
 }
 
 static void convert_bf16(const float *x, int count, nk_bf16 *out) {
@@ -143,18 +149,30 @@ static void rotate(float *x, int count, int run, uint64_t signs, float scale) {
 }
 
 static void quantize_int8(
-    const float *x, int count, int group_size, int8_t *values, float *scales, int32_t *sums) {
+    const float *x, int count, int group_size, int8_t *values, float *scale,
+    int32_t *corrections) {
+    bool usable = nk_group_scale(nk_largest_bits(x, count), scale);
     for (int first = 0, g = 0; first < count; first += group_size, g++) {
-        int end = nk_smaller(first + group_size, count);
-        bool usable = nk_group_scale(nk_largest_bits(x + first, end - first), &scales[g]);
         int32_t sum = 0;
-        for (int i = first; i < end; i++) {
-            values[i] = usable ? (int8_t)nk_round_even(x[i] / scales[g]) : 0;
+        for (int i = first; i < nk_smaller(first + group_size, count); i++) {
+            values[i] = usable ? (int8_t)nk_round_even(x[i] / *scale) : 0;
             sum += values[i];
         }
-        sums[g] = sum;
+        corrections[g] = -128 * sum;
     }
     for (int i = count; i < nk_round_up(count, 4); i++) values[i] = 0;
+}
+
+static void rope(
+    float *heads, int head_count, int head_dim, int rotary_dim, const float *cosines,
+    const float *sines, bool interleaved) {
+    nk_generic_rope(heads, head_count, head_dim, rotary_dim, cosines, sines, interleaved);
+}
+
+static void kv_append(
+    const float *key, const float *value, int kv_heads, int head_dim, nk_kv_layer cache,
+    int32_t block, int position) {
+    nk_generic_kv_append(key, value, kv_heads, head_dim, cache, block, position);
 }
 
 static int argmax(const float *x, int count, float *maximum) {
@@ -177,123 +195,20 @@ static float sum_exp(const float *x, int count, float maximum, float inverse_tem
     return sum_of_lanes(sums);
 }
 
-// One (row, head) pair on its way through the key blocks.
-typedef struct {
-    float maximum;
-    float sum;
-    float values[NK_MAX_HEAD_DIM];  // sum over tokens of exp(score - maximum) * V
-} attention_state;
-
-// The panels of one block and KV head in f32: keys (D, 16), values (16, D).
-typedef struct {
-    const float *keys;
-    const float *values;
-} block_panels;
-
-typedef struct {
-    float keys[NK_MAX_HEAD_DIM * NK_KV_BLOCK];
-    float values[NK_MAX_HEAD_DIM * NK_KV_BLOCK];
-} widened_block;
-
-// target[2 * row][i], target[2 * row + 1][i] = source[row][i][0], source[row][i][1]
-static void widen_pairs(const nk_bf16 *source, int rows, int width, float *target) {
-    for (int row = 0; row < rows; row++, source += 2 * width, target += 2 * width) {
-        for (int i = 0; i < width; i++) {
-            target[i] = nk_f32_from_bf16(source[2 * i]);
-            target[width + i] = nk_f32_from_bf16(source[2 * i + 1]);
-        }
-    }
-}
-
-static block_panels open_block(
-    const unsigned char *block, nk_kv_type type, int head_dim, widened_block *widened) {
-    ptrdiff_t panel = (ptrdiff_t)head_dim * NK_KV_BLOCK;
-    if (type == NK_KV_F32) {
-        const float *keys = (const float *)(const void *)block;
-        return (block_panels){keys, keys + panel};
-    }
-    const nk_bf16 *keys = (const nk_bf16 *)(const void *)block;
-    widen_pairs(keys, head_dim / 2, NK_KV_BLOCK, widened->keys);
-    widen_pairs(keys + panel, NK_KV_BLOCK / 2, head_dim, widened->values);
-    return (block_panels){widened->keys, widened->values};
-}
-
-// Adds the first `visible` tokens of a block to the state of one pair.
-static void attend_block(
-    attention_state *state, const float *query, int head_dim, float scale, int visible,
-    block_panels block) {
-    float scores[NK_KV_BLOCK] = {0};
-    for (int d = 0; d < head_dim; d++) {
-        for (int t = 0; t < NK_KV_BLOCK; t++) {
-            scores[t] += query[d] * block.keys[d * NK_KV_BLOCK + t];
-        }
-    }
-    float maximum = state->maximum;
-    for (int t = 0; t < visible; t++) {
-        scores[t] *= scale;
-        maximum = scores[t] > maximum ? scores[t] : maximum;
-    }
-    float decay = expf(state->maximum - maximum);
-    state->maximum = maximum;
-    state->sum *= decay;
-    for (int d = 0; d < head_dim; d++) state->values[d] *= decay;
-    for (int t = 0; t < visible; t++) {
-        float weight = expf(scores[t] - maximum);
-        state->sum += weight;
-        for (int d = 0; d < head_dim; d++) {
-            state->values[d] += weight * block.values[t * head_dim + d];
-        }
-    }
-}
-
-// All heads of one row.
-static void attend_row(
-    const float *query, float *out, int position, const nk_attention_piece *piece,
-    const nk_kv_layer *cache) {
-    attention_state states[NK_MAX_GROUP_HEADS];
-    widened_block widened;
-    int dim = piece->head_dim;
-    for (int head = 0; head < piece->heads; head++) {
-        states[head].maximum = -INFINITY;
-        states[head].sum = 0;
-        memset(states[head].values, 0, sizeof states[head].values);
-    }
-    for (int first = 0; first <= position; first += NK_KV_BLOCK) {
-        const unsigned char *start = cache->base
-            + piece->block_table[first / NK_KV_BLOCK] * cache->block_stride
-            + piece->kv_head * cache->head_stride;
-        block_panels block = open_block(start, cache->type, dim, &widened);
-        int visible = nk_smaller(position + 1 - first, NK_KV_BLOCK);
-        for (int head = 0; head < piece->heads; head++) {
-            attend_block(&states[head], query + head * dim, dim, piece->scale, visible, block);
-        }
-    }
-    for (int head = 0; head < piece->heads; head++) {
-        for (int d = 0; d < dim; d++) {
-            out[head * dim + d] = states[head].values[d] / states[head].sum;
-        }
-    }
-}
-
-static void attention(nk_attention_piece piece, nk_kv_layer cache) {
-    for (int row = 0; row < piece.rows; row++) {
-        attend_row(
-            piece.query + row * piece.query_stride, piece.out + row * piece.out_stride,
-            piece.first_position + row, &piece, &cache);
-    }
-}
-
 const nk_kernels nk_portable_kernels = {
     .name = "portable",
     .linear_f32 = linear_f32,
     .linear_bf16 = linear_bf16,
     .linear_int8 = linear_int8,
     .rms_norm = rms_norm,
-    .silu_multiply = silu_multiply,
     .convert_bf16 = convert_bf16,
     .rotate = rotate,
     .quantize_int8 = quantize_int8,
-    .attention = attention,
+    .rope = rope,
+    .kv_append = kv_append,
+    .attention = nk_portable_attention,
+    .attention_item = nk_portable_attention_item,
+    .merge_items = nk_portable_merge_items,
     .argmax = argmax,
     .sum_exp = sum_exp,
 };

@@ -4,6 +4,7 @@ import CNanoKernels
 ///
 /// Rows are written by one operation, each by one unit, and read by the next.
 package struct ActivationRows: Sendable {
+    /// The format that there is room for: of int8 group sizes, the smallest.
     package let format: MatrixFormat
     /// Rows that there is room for.
     package let capacity: Int
@@ -11,18 +12,22 @@ package struct ActivationRows: Sendable {
     package let width: Int
     /// Elements from one row to the next.
     package let stride: Int
-    private let groupCount: Int
     private nonisolated(unsafe) let values: UnsafeMutableRawPointer
-    private nonisolated(unsafe) let scales: UnsafeMutablePointer<Float>?
-    private nonisolated(unsafe) let sums: UnsafeMutablePointer<Int32>?
+    private nonisolated(unsafe) let scales: UnsafeMutablePointer<Float>  // (row), int8 only
+    private nonisolated(unsafe) let corrections: UnsafeMutablePointer<Int32>  // (row, group)
 
     /// Bytes that the rows take up in an arena.
     package static func byteCount(capacity: Int, width: Int, format: MatrixFormat) -> Int {
-        let stride = format.paddedInputs(width)
-        let groups = capacity * format.groupCount(width)
-        return MemoryArena.byteCount(UInt8.self, capacity * stride * format.elementByteCount)
-            + MemoryArena.byteCount(Float.self, groups)
-            + MemoryArena.byteCount(Int32.self, groups)
+        MemoryArena.byteCount(UInt8.self, capacity * rowByteCount(width, format))
+            + MemoryArena.byteCount(Float.self, capacity)
+            + MemoryArena.byteCount(Int32.self, capacity * max(1, format.groupCount(width)))
+    }
+
+    /// An odd number of cache lines: rows a multiple of 4 KiB apart would share the few places that
+    /// the first-level cache has for them.
+    private static func rowByteCount(_ width: Int, _ format: MatrixFormat) -> Int {
+        let lines = (format.paddedInputs(width) * format.elementByteCount + 63) / 64
+        return (lines | 1) * 64
     }
 
     /// Cuts room for `capacity` rows.
@@ -30,37 +35,45 @@ package struct ActivationRows: Sendable {
         self.format = format
         self.capacity = capacity
         self.width = width
-        stride = format.paddedInputs(width)
-        groupCount = format.groupCount(width)
-        let bytes = arena.cut(UInt8.self, count: capacity * stride * format.elementByteCount)
-        guard let base = bytes.baseAddress else {
-            preconditionFailure("Activations must have rows and a width.")
-        }
+        let rowByteCount = Self.rowByteCount(width, format)
+        stride = rowByteCount / format.elementByteCount
+        let bytes = arena.cut(UInt8.self, count: capacity * rowByteCount)
+        let scales = arena.cut(Float.self, count: capacity)
+        let groups = max(1, format.groupCount(width))
+        let corrections = arena.cut(Int32.self, count: capacity * groups)
+        guard let base = bytes.baseAddress, let scaleBase = scales.baseAddress,
+            let correctionBase = corrections.baseAddress
+        else { preconditionFailure("Activations must have rows and a width.") }
         values = UnsafeMutableRawPointer(base)
-        scales = arena.cut(Float.self, count: capacity * groupCount).baseAddress
-        sums = arena.cut(Int32.self, count: capacity * groupCount).baseAddress
+        self.scales = scaleBase
+        self.corrections = correctionBase
     }
 
     /// Stores one row of f32 values (width), rounded or quantised to the format.
     ///
-    /// `x` is used up: int8 rotates it in place.
-    package func store(_ x: UnsafeMutablePointer<Float>, row: Int, kernels: Kernels) {
+    /// - Parameters:
+    ///   - x: Used up: int8 rotates it in place.
+    ///   - row: Where.
+    ///   - format: That of the matrix that reads the row; fits the rows' own.
+    ///   - kernels: Compute it.
+    package func store(
+        _ x: UnsafeMutablePointer<Float>, row: Int, format: MatrixFormat, kernels: Kernels
+    ) {
         precondition(row >= 0 && row < capacity, "The row must be within the capacity.")
+        precondition(self.format.hasRoom(for: format), "The rows must have room for the format.")
         let count = Int32(width)
         switch format {
         case .f32:
             floats(row: row).update(from: x, count: width)
         case .bf16:
-            kernels.functions.convert_bf16(x, count, bfloats(row: row))
+            kernels.functions.pointee.convert_bf16(x, count, bfloats(row: row))
         case .int8(let groupSize):
-            let target = integers(row: row)
-            kernels.functions.rotate(
+            kernels.functions.pointee.rotate(
                 x, count, Int32(format.rotationRun), MatrixFormat.rotationSigns,
                 format.rotationScales.activations)
-            kernels.functions.quantize_int8(
-                x, count, Int32(groupSize), UnsafeMutablePointer(mutating: target.values),
-                UnsafeMutablePointer(mutating: target.scales),
-                UnsafeMutablePointer(mutating: target.sums))
+            kernels.functions.pointee.quantize_int8(
+                x, count, Int32(groupSize), integers(row: row), scales + row,
+                corrections + row * format.groupCount(width))
         }
     }
 
@@ -72,10 +85,15 @@ package struct ActivationRows: Sendable {
         values.assumingMemoryBound(to: nk_bf16.self) + row * stride
     }
 
-    func integers(row: Int) -> nk_rows_int8 {
-        nk_rows_int8(
-            values: values.assumingMemoryBound(to: Int8.self) + row * stride, stride: stride,
-            scales: scales.map { $0 + row * groupCount }, sums: sums.map { $0 + row * groupCount },
-            group_stride: groupCount)
+    private func integers(row: Int) -> UnsafeMutablePointer<Int8> {
+        values.assumingMemoryBound(to: Int8.self) + row * stride
+    }
+
+    /// The rows from `row` on, as the kernels take them.
+    func integers(row: Int, format: MatrixFormat) -> nk_rows_int8 {
+        let groups = format.groupCount(width)
+        return nk_rows_int8(
+            values: integers(row: row), stride: stride, scales: scales + row,
+            corrections: corrections + row * groups, group_stride: groups)
     }
 }

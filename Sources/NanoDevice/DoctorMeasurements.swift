@@ -1,7 +1,7 @@
 /// The peaks that `nanoflow doctor` measures: of all threads together and of one alone.
 package struct DoctorMeasurements: Sendable, Hashable {
     package var threadCount: Int
-    package var instructionSet: PeakInstructionSet
+    package var instructionSet: InstructionSet
     package var allThreads: MachinePeaks
     package var oneThread: MachinePeaks
     /// Bytes a second by number of threads, ascending.
@@ -15,7 +15,7 @@ package struct DoctorMeasurements: Sendable, Hashable {
     }
 
     package init(
-        threadCount: Int, instructionSet: PeakInstructionSet, allThreads: MachinePeaks,
+        threadCount: Int, instructionSet: InstructionSet, allThreads: MachinePeaks,
         oneThread: MachinePeaks, readBandwidths: [ReadBandwidth]
     ) {
         self.threadCount = threadCount
@@ -32,7 +32,7 @@ package struct DoctorMeasurements: Sendable, Hashable {
         threadCount: Int, cpus: [Int], roundDuration: Double = PeakMeasurement.roundDuration,
         progress: (_ activity: String, _ share: Double) -> Void
     ) {
-        let set = PeakInstructionSet.best
+        let set = InstructionSet.best
         let readCounts = Self.readThreadCounts(upTo: threadCount)
         let peakCounts = Set([1, threadCount]).sorted()
         let total = Double(peakCounts.count * PeakKind.allCases.count + readCounts.count + 1)

@@ -1,8 +1,8 @@
 package import CNanoKernels
 
-/// The memory of the paged KV cache: [layer][block][KV head][K panel | V panel].
+/// The memory of the paged KV cache: [layer][block][KV head][K panel | V panel | scales].
 ///
-/// A block holds 16 tokens; within a layer it is one run of bytes. Which block belongs to whom is
+/// A block holds 64 tokens; within a layer it is one run of bytes. Which block belongs to whom is
 /// the block pool's business; this type only knows addresses.
 package struct KVArena: Sendable {
     /// Tokens in a block.

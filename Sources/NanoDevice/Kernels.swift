@@ -29,10 +29,11 @@ package enum InstructionSet: String, CaseIterable, Sendable {
 /// The kernels of one instruction set, chosen once at start.
 package struct Kernels: Sendable {
     /// The C functions; their contract is `nano_kernels.h`.
-    package nonisolated(unsafe) let functions: nk_kernels
-    /// "portable", "avx2_fma", "avx512_vnni_bf16".
-    package let name: String
+    package nonisolated(unsafe) let functions: UnsafePointer<nk_kernels>
     package let instructionSet: InstructionSet
+
+    /// "portable", "avx2_fma", "avx512_vnni_bf16".
+    package var name: String { String(cString: functions.pointee.name) }
 
     /// The best kernels that this CPU can run.
     package static var best: Kernels { Kernels(.best) }
@@ -47,8 +48,7 @@ package struct Kernels: Sendable {
         guard let table = nk_kernels_for(instructionSet.isa) else {
             preconditionFailure("There are no \(instructionSet.rawValue) kernels.")
         }
-        functions = table.pointee
-        name = String(cString: table.pointee.name)
+        functions = table
         self.instructionSet = instructionSet
     }
 }

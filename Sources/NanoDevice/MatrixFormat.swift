@@ -4,8 +4,9 @@ package enum MatrixFormat: Sendable, Hashable {
     case f32
     /// bfloat16.
     case bf16
-    /// 8-bit integers; each run of `groupSize` inputs shares a scale. A multiple of 4, at least 4;
-    /// a group size of the number of inputs or more means one scale per output and per token.
+    /// 8-bit integers; each run of `groupSize` inputs of an output shares a scale, and all inputs of
+    /// a token share one. A multiple of 4, at least 4; a group size of the number of inputs or more
+    /// means one scale per output.
     case int8(groupSize: Int)
 
     /// Inputs of a row as stored, padded to what one dot-product instruction takes.
@@ -56,6 +57,15 @@ package enum MatrixFormat: Sendable, Hashable {
         case .f32: 4
         case .bf16: 2
         case .int8: 1
+        }
+    }
+
+    /// Whether rows made for this format can hold those of `other`.
+    func hasRoom(for other: MatrixFormat) -> Bool {
+        switch (self, other) {
+        case (.f32, .f32), (.bf16, .bf16): true
+        case (.int8(let size), .int8(let otherSize)): size <= otherSize
+        default: false
         }
     }
 }

@@ -47,6 +47,44 @@ package struct PackedMatrix: Sendable {
         bias = hasBias ? arena.cut(Float.self, count: padded).baseAddress : nil
     }
 
+    /// What rounding rows of weights (row, inputs) to a format would lose.
+    ///
+    /// - Parameters:
+    ///   - weights: f32; used up: int8 rotates them in place, so that one call serves for all formats.
+    ///   - inputs: Length of a row.
+    ///   - formats: int8 formats with the same rotation.
+    ///   - kernels: Compute it.
+    /// - Returns: For each format the sum of the squared errors, and that of the squared weights.
+    package static func roundingErrors(
+        _ weights: UnsafeMutableBufferPointer<Float>, inputs: Int, formats: [MatrixFormat],
+        kernels: Kernels
+    ) -> (errors: [Double], squares: Double) {
+        let rows = weights.count / inputs
+        var squares = 0.0
+        var isRotated = false
+        let errors = formats.map { format -> Double in
+            guard case .int8(let groupSize) = format else { return 0 }
+            if !isRotated { rotate(weights.baseAddress, rows, inputs, format, kernels) }
+            isRotated = true
+            var error = 0.0
+            nk_int8_error(
+                weights.baseAddress, Int32(rows), Int32(inputs), Int32(groupSize), &error, &squares)
+            return error
+        }
+        return (errors, squares)
+    }
+
+    private static func rotate(
+        _ weights: UnsafeMutablePointer<Float>?, _ rows: Int, _ inputs: Int,
+        _ format: MatrixFormat, _ kernels: Kernels
+    ) {
+        for row in 0..<rows {
+            kernels.functions.pointee.rotate(
+                weights.map { $0 + row * inputs }, Int32(inputs), Int32(format.rotationRun),
+                MatrixFormat.rotationSigns, format.rotationScales.weights)
+        }
+    }
+
     /// Packs one panel from its rows of weights (up to 32, inputs), f32.
     ///
     /// `weights` are used up: int8 rotates them in place.
@@ -68,11 +106,7 @@ package struct PackedMatrix: Sendable {
             nk_pack_bf16(
                 source, Int32(rows), Int32(inputs), target.assumingMemoryBound(to: nk_bf16.self))
         case .int8(let groupSize):
-            for row in 0..<rows {
-                kernels.functions.rotate(
-                    source.map { $0 + row * inputs }, Int32(inputs), Int32(format.rotationRun),
-                    MatrixFormat.rotationSigns, format.rotationScales.weights)
-            }
+            Self.rotate(source, rows, inputs, format, kernels)
             nk_pack_int8(
                 source, Int32(rows), Int32(inputs), Int32(groupSize),
                 target.assumingMemoryBound(to: UInt8.self),
@@ -90,12 +124,13 @@ package struct PackedMatrix: Sendable {
     /// Multiplies a range of rows by a range of panels: out[row][output] = bias + x[row] * weights.
     ///
     /// - Parameters:
-    ///   - x: Activations (row, inputs) in this matrix's format.
+    ///   - x: Activations (row, inputs), stored for this matrix's format.
     ///   - rows: Rows of `x` and `out`.
     ///   - range: Panels of the matrix, 32 outputs each.
     ///   - out: f32 (row, output); whole panels are written.
-    ///   - stride: Elements from one row of `out` to the next, at least ``paddedOutputs``.
-    ///   - epilogue: Whether to store the product or to add it to what `out` holds.
+    ///   - stride: Elements from one row of `out` to the next, at least those that the panels
+    ///     write: 32 each, or 16 where the epilogue gates one half of them with the other.
+    ///   - epilogue: What to do with the product.
     ///   - kernels: Compute it.
     package func multiply(
         _ x: ActivationRows, rows: Range<Int>, panels range: Range<Int>,
@@ -103,7 +138,8 @@ package struct PackedMatrix: Sendable {
         kernels: Kernels
     ) {
         precondition(
-            x.format == format && x.width == inputs && stride >= paddedOutputs
+            x.format.hasRoom(for: format) && x.width == inputs
+                && stride >= range.count * panelWidth / (epilogue == NK_SILU_MULTIPLY ? 2 : 1)
                 && rows.upperBound <= x.capacity && range.upperBound <= panelCount,
             "Activations, matrix and result must fit each other.")
         let output = nk_output(
@@ -116,19 +152,20 @@ package struct PackedMatrix: Sendable {
         case .f32:
             let matrix = nk_matrix_f32(
                 panels: panels.assumingMemoryBound(to: Float.self), inputs: k)
-            kernels.functions.linear_f32(
+            kernels.functions.pointee.linear_f32(
                 x.floats(row: rows.lowerBound), x.stride, rowCount, matrix, first, count, output)
         case .bf16:
             let matrix = nk_matrix_bf16(
                 panels: panels.assumingMemoryBound(to: nk_bf16.self), inputs: k)
-            kernels.functions.linear_bf16(
+            kernels.functions.pointee.linear_bf16(
                 x.bfloats(row: rows.lowerBound), x.stride, rowCount, matrix, first, count, output)
         case .int8(let groupSize):
             let matrix = nk_matrix_int8(
                 panels: panels.assumingMemoryBound(to: UInt8.self), scales: scales, inputs: k,
                 group_size: Int32(groupSize))
-            kernels.functions.linear_int8(
-                x.integers(row: rows.lowerBound), rowCount, matrix, first, count, output)
+            kernels.functions.pointee.linear_int8(
+                x.integers(row: rows.lowerBound, format: format), rowCount, matrix, first, count,
+                output)
         }
     }
 }

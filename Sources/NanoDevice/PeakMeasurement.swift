@@ -13,18 +13,9 @@ package enum PeakKind: String, Sendable, Hashable, CaseIterable {
     }
 }
 
-/// The instructions of a measurement; `nano_peaks.h` says which stand for which operands.
-package enum PeakInstructionSet: String, Sendable, Hashable, CaseIterable {
-    case portable, avx2, avx512
-
-    /// The widest that this CPU runs.
-    package static var best: PeakInstructionSet {
-        allCases.last(where: \.isSupported) ?? .portable
-    }
-
-    package var isSupported: Bool { nk_peak_supports(kernelSet) }
-
-    var kernelSet: nk_peak_set {
+extension InstructionSet {
+    /// The loops that stand for it; `nano_peaks.h` says which instructions they are made of.
+    fileprivate var peakSet: nk_peak_set {
         switch self {
         case .portable: NK_PEAK_PORTABLE
         case .avx2: NK_PEAK_AVX2
@@ -85,11 +76,12 @@ package enum PeakMeasurement {
     ///
     /// The instruction set must be supported.
     package static func operations(
-        _ kind: PeakKind, threads: Int, cpus: [Int], instructionSet: PeakInstructionSet = .best,
-        roundDuration: Double = roundDuration
+        _ kind: PeakKind, threads: Int, cpus: [Int], instructionSet: InstructionSet = .best,
+        roundCount: Int = roundCount, roundDuration: Double = roundDuration
     ) -> Double {
-        precondition(instructionSet.isSupported, "This CPU does not run \(instructionSet).")
-        let set = instructionSet.kernelSet
+        precondition(
+            instructionSet.isSupported, "This CPU does not run \(instructionSet.rawValue).")
+        let set = instructionSet.peakSet
         return SimultaneousRounds.bestRate(
             threads: threads, cpus: cpus, roundCount: roundCount, duration: roundDuration
         ) { _, _ in nk_run_peak(set, kind.kernelKind, iterationCount) }
@@ -98,7 +90,7 @@ package enum PeakMeasurement {
     /// Bytes a second that `threads` threads together read from memory in order, each from a
     /// buffer of its own that no cache holds.
     package static func readBandwidth(
-        threads: Int, cpus: [Int], instructionSet: PeakInstructionSet = .best
+        threads: Int, cpus: [Int], instructionSet: InstructionSet = .best
     ) -> Double {
         ReadBuffers(threads: threads, cpus: cpus).readBandwidth(
             threads: threads, instructionSet: instructionSet)
@@ -106,7 +98,7 @@ package enum PeakMeasurement {
 
     /// All peaks of `threads` threads together.
     package static func peaks(
-        threads: Int, cpus: [Int], instructionSet: PeakInstructionSet = .best
+        threads: Int, cpus: [Int], instructionSet: InstructionSet = .best
     ) -> MachinePeaks {
         let operations = { (kind: PeakKind) in
             Self.operations(kind, threads: threads, cpus: cpus, instructionSet: instructionSet)
@@ -167,16 +159,18 @@ package struct ReadBuffers: Sendable {
 
     /// Bytes a second of the first `threads` threads together.
     package func readBandwidth(
-        threads: Int, instructionSet: PeakInstructionSet = .best,
+        threads: Int, instructionSet: InstructionSet = .best,
+        roundCount: Int = PeakMeasurement.roundCount,
         roundDuration: Double = PeakMeasurement.roundDuration
     ) -> Double {
         precondition(threads <= buffers.count, "There is a buffer for \(buffers.count) threads.")
-        precondition(instructionSet.isSupported, "This CPU does not run \(instructionSet).")
-        let set = instructionSet.kernelSet
+        precondition(
+            instructionSet.isSupported, "This CPU does not run \(instructionSet.rawValue).")
+        let set = instructionSet.peakSet
         return withExtendedLifetime(arenas) {
             nonisolated(unsafe) let buffers = buffers
             return SimultaneousRounds.bestRate(
-                threads: threads, cpus: cpus, roundCount: PeakMeasurement.roundCount,
+                threads: threads, cpus: cpus, roundCount: roundCount,
                 duration: roundDuration
             ) { thread, chunk in
                 let size = Self.chunkByteCount

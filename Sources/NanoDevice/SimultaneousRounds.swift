@@ -17,13 +17,8 @@ final class SimultaneousRounds: Sendable {
 
     private struct Round {
         var start: UInt64?
-        var end: UInt64 = 0
-        var amount: UInt64 = 0
-
-        var rate: Double {
-            guard let start, end > start else { return 0 }
-            return Double(amount) / (Double(end - start) / 1e9)
-        }
+        /// The sum of what each thread did a second.
+        var rate = 0.0
     }
 
     private init(threadCount: Int, roundCount: Int, duration: Double) {
@@ -81,8 +76,7 @@ final class SimultaneousRounds: Sendable {
             end = monotonicNanoseconds()
         } while end < start + nanoseconds
         rounds.withLock { rounds in
-            rounds[round].amount += amount
-            rounds[round].end = max(rounds[round].end, end)
+            rounds[round].rate += Double(amount) / (Double(end - start) / 1e9)
         }
     }
 

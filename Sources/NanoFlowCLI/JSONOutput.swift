@@ -10,12 +10,23 @@ struct RunDescription: Encodable {
     let kernels: String
     let model: String
     let precision: String
+    /// Matrices by the inputs that share a scale, "0" for all; empty where nothing is int8.
+    let groupSizes: [String: Int]
     let kvPrecision: String
     let threads: Int
 
     struct MachineDescription: Encodable {
         let cpus: Int
         let memoryBytes: Int
+    }
+
+    /// "int8 (groups of 64: 31 matrices, 192: 90)"; the precision alone where there are no groups.
+    var precisionText: String {
+        let groups = groupSizes.sorted { (Int($0.key) ?? 0) < (Int($1.key) ?? 0) }.map {
+            "\($0.key == "0" ? "one scale an output" : "groups of \($0.key)"): \($0.value)"
+        }
+        return groups.isEmpty
+            ? precision : "\(precision) (matrices in \(groups.joined(separator: ", ")))"
     }
 
     init(_ llm: LLM) {
@@ -26,6 +37,10 @@ struct RunDescription: Encodable {
         kernels = engine.kernelName
         model = llm.modelName
         precision = engine.settings.precision.rawValue
+        groupSizes = engine.formatCounts.reduce(into: [:]) { counts, entry in
+            guard case .int8(let size) = entry.key else { return }
+            counts[String(size > 1 << 20 ? 0 : size)] = entry.value
+        }
         kvPrecision = engine.settings.kvPrecision.rawValue
         threads = engine.settings.threadCount
     }

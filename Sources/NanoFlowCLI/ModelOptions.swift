@@ -1,5 +1,6 @@
 public import ArgumentParser
 import Foundation
+import NanoDevice
 public import NanoFlow
 
 /// The options that choose a model and what the engine may use.
@@ -28,11 +29,15 @@ struct EngineOptions: ParsableArguments {
             """)
     var precision: Precision?
 
-    @Option(help: "KV cache: f32 (only with --precision f32, its default) or bf16.")
+    @Option(help: "KV cache: f32 (only with --precision f32, its default), bf16 or int8.")
     var kvPrecision: KVPrecision?
 
     @Option(
-        help: "Inputs that share a scale in int8: auto (64), 0 (one scale an output), 32, 64, 192.")
+        help: """
+            Inputs that share a weight scale in int8: 0 (one scale an output), 32, 64, 192, or auto: \
+            for each matrix the first of 0, 192 and 64 whose rounding error is at most 0.65 % of \
+            the weights (root mean square), or else 64.
+            """)
     var groupSize: GroupSize = .auto
 
     @Option(help: "Execution units (default: the CPUs that this process may use).")
@@ -45,6 +50,9 @@ struct EngineOptions: ParsableArguments {
             """)
     var kvCacheMemory: ByteSize?
 
+    @Option(help: "Kernels: auto (the best that this CPU runs), avx512, avx2 or portable.")
+    var kernels: KernelOption = .auto
+
     @Option(help: "Sequences that run at once.")
     var maxNumSeqs = 256
 
@@ -55,11 +63,13 @@ struct EngineOptions: ParsableArguments {
     var maxModelLen: Int?
 
     var configuration: EngineConfiguration {
-        EngineConfiguration(
+        var configuration = EngineConfiguration(
             precision: precision, kvPrecision: kvPrecision, groupSize: groupSize.size,
             threadCount: threads, kvCacheByteCount: kvCacheMemory?.count,
             maxSequences: maxNumSeqs, maxBatchedTokens: maxNumBatchedTokens,
             maxModelLength: maxModelLen)
+        configuration.instructionSet = kernels.instructionSet
+        return configuration
     }
 }
 
@@ -91,6 +101,27 @@ func failure(_ error: NanoFlowError) -> ExitCode {
 
 extension Precision: ExpressibleByArgument {}
 extension KVPrecision: ExpressibleByArgument {}
+
+/// `auto`, or an instruction set that this CPU can run.
+struct KernelOption: ExpressibleByArgument {
+    static let auto = KernelOption(instructionSet: nil)
+
+    let instructionSet: InstructionSet?
+
+    private init(instructionSet: InstructionSet?) { self.instructionSet = instructionSet }
+
+    init?(argument: String) {
+        if argument == "auto" {
+            self = .auto
+        } else if let set = InstructionSet(rawValue: argument), set.isSupported {
+            self.init(instructionSet: set)
+        } else {
+            return nil
+        }
+    }
+
+    var defaultValueDescription: String { instructionSet?.rawValue ?? "auto" }
+}
 
 /// `auto`, or a number of inputs.
 struct GroupSize: ExpressibleByArgument {

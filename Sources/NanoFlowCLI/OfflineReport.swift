@@ -83,7 +83,7 @@ struct OfflineReport: Encodable {
     /// The figures, then where the time went.
     var table: String {
         let summary = """
-            model       \(run.model), \(run.precision), KV cache \(run.kvPrecision), \
+            model       \(run.model), \(run.precisionText), KV cache \(run.kvPrecision), \
             \(run.threads) threads, \(run.kernels)
             requests    \(figures.requests): \(figures.promptTokens) prompt and \
             \(figures.completionTokens) completion tokens in \(format(figures.seconds, 2)) s, \

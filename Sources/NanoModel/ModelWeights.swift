@@ -2,20 +2,43 @@ package import NanoDevice
 
 /// The weights of one decoder layer.
 package struct LayerWeights: Sendable {
-    package let attentionNorm: [Float]  // (hidden)
+    package let attentionNorm: WeightVector  // (hidden)
     package let qkv: PackedMatrix  // (query | key | value heads x head dimension, hidden)
     package let attentionOutput: PackedMatrix  // (hidden, query heads x head dimension)
-    package let feedForwardNorm: [Float]  // (hidden)
-    package let gateUp: PackedMatrix  // (gate | up: 2 x feed-forward, hidden)
+    package let feedForwardNorm: WeightVector  // (hidden)
+    package let gateUp: PackedMatrix  // (16 x gate, 16 x up, ...: 2 x feed-forward, hidden)
     package let down: PackedMatrix  // (hidden, feed-forward)
+}
+
+/// The weights of a norm, f32, in the arena of all weights.
+package struct WeightVector: Sendable {
+    package nonisolated(unsafe) let values: UnsafePointer<Float>
+
+    init(_ tensor: any WeightTensor, arena: MemoryArena) {
+        let room = arena.cut(Float.self, count: tensor.rowCount * tensor.rowLength)
+        guard let base = room.baseAddress else {
+            preconditionFailure("A norm must have weights.")
+        }
+        tensor.dequantizeRows(0..<tensor.rowCount, into: room)
+        values = UnsafePointer(base)
+    }
+
+    static func byteCount(_ tensor: any WeightTensor) -> Int {
+        MemoryArena.byteCount(Float.self, tensor.rowCount * tensor.rowLength)
+    }
 }
 
 /// All weights of a model in memory, packed for one precision.
 package struct ModelWeights: Sendable {
     package let embedding: EmbeddingTable  // (vocabulary, hidden)
     package let layers: [LayerWeights]
-    package let finalNorm: [Float]  // (hidden)
+    package let finalNorm: WeightVector  // (hidden)
     package let lmHead: PackedMatrix  // (vocabulary, hidden)
+    /// The formats that the matrices have, and how many have each.
+    package var formatCounts: [MatrixFormat: Int] {
+        let matrices = layers.flatMap { [$0.qkv, $0.attentionOutput, $0.gateUp, $0.down] }
+        return (matrices + [lmHead]).reduce(into: [:]) { $0[$1.format, default: 0] += 1 }
+    }
     /// Each frequency of RoPE is divided by its factor (llama3 scaling); empty: none.
     package let ropeFactors: [Float]  // (rotary dimension / 2)
     package let arena: MemoryArena
@@ -24,7 +47,8 @@ package struct ModelWeights: Sendable {
 /// The weights of a model, found and checked but not loaded: knows how many bytes they will take.
 package struct WeightPlan: Sendable {
     package let configuration: ModelConfiguration
-    package let format: MatrixFormat
+    /// The formats that each matrix chooses from, the coarsest first.
+    package let formats: [MatrixFormat]
     private let layers: [LayerSources]
     private let embedding: any WeightTensor
     private let lmHead: WeightSource
@@ -44,12 +68,18 @@ package struct WeightPlan: Sendable {
 
     /// Finds every tensor of the model.
     ///
+    /// - Parameters:
+    ///   - source: The model's tensors.
+    ///   - configuration: Its shape.
+    ///   - formats: What each matrix is stored in: the first one whose rounding keeps
+    ///     ``FormatChoice/errorBound``, or else the last one.
     /// - Throws: ``ModelLoadingError`` for a tensor that is missing or of another shape.
     package init(
-        _ source: any TensorSource, configuration: ModelConfiguration, format: MatrixFormat
+        _ source: any TensorSource, configuration: ModelConfiguration, formats: [MatrixFormat]
     ) throws(ModelLoadingError) {
+        precondition(!formats.isEmpty, "There must be a format.")
         self.configuration = configuration
-        self.format = format
+        self.formats = formats
         let hidden = configuration.hiddenSize
         embedding = try source.tensor(
             named: "token_embd.weight", shape: [hidden, configuration.vocabularyCount])
@@ -89,21 +119,28 @@ package struct WeightPlan: Sendable {
                 source, inputs: queries, parts: [(name("attn_output"), hidden)]),
             feedForwardNorm: try source.tensor(named: name("ffn_norm.weight"), shape: [hidden]),
             gateUp: try WeightSource(
-                source, inputs: hidden, parts: [(name("ffn_gate"), width), (name("ffn_up"), width)]),
+                source, inputs: hidden,
+                parts: [(name("ffn_gate"), width), (name("ffn_up"), width)], arrangement: .gated),
             down: try WeightSource(source, inputs: width, parts: [(name("ffn_down"), hidden)]))
     }
 
     private var matrices: [WeightSource] { layers.flatMap(\.matrices) + [lmHead] }
 
     /// Bytes of the arena that ``load(into:units:progress:)`` fills.
+    ///
+    /// Room for the finest format, which takes most.
     package var byteCount: Int {
         let packed = matrices.reduce(0) { sum, source in
             sum
                 + PackedMatrix.byteCount(
-                    inputs: source.inputs, outputs: source.outputs, format: format,
+                    inputs: source.inputs, outputs: source.outputs,
+                    format: formats[formats.count - 1],
                     hasBias: !source.biases.isEmpty)
         }
-        return packed + EmbeddingTable.byteCount(embedding)
+        let norms = layers.flatMap { [$0.attentionNorm, $0.feedForwardNorm] } + [finalNorm]
+        return norms.reduce(packed + EmbeddingTable.byteCount(embedding)) {
+            $0 + WeightVector.byteCount($1)
+        }
     }
 
     /// Dequantises and packs every matrix, in parallel on the execution units.
@@ -121,17 +158,18 @@ package struct WeightPlan: Sendable {
         progress: (Double) -> Void
     ) -> ModelWeights {
         let embedding = EmbeddingTable(embedding, arena: arena, units: units)
-        let packed = matrices.map { source in
-            PackedMatrix(
-                inputs: source.inputs, outputs: source.outputs, format: format,
-                hasBias: !source.biases.isEmpty, arena: arena)
-        }
-        let panelCount = packed.reduce(0) { $0 + $1.panelCount }
+        let panelCount = matrices.reduce(0) { $0 + ($1.outputs + 31) / 32 }
+        var packed: [PackedMatrix] = []
         var done = 0
-        for (source, matrix) in zip(matrices, packed) {
+        for source in matrices {
+            let matrix = PackedMatrix(
+                inputs: source.inputs, outputs: source.outputs,
+                format: FormatChoice(source, formats, kernels).run(on: units),
+                hasBias: !source.biases.isEmpty, arena: arena)
             if let bias = source.bias() { bias.withUnsafeBufferPointer(matrix.setBias) }
             let job = PackingJob(source: source, matrix: matrix, kernels: kernels)
             withExtendedLifetime(job) { units.wait(for: units.submit(job)) }
+            packed.append(matrix)
             done += matrix.panelCount
             progress(Double(done) / Double(panelCount))
         }
@@ -139,51 +177,13 @@ package struct WeightPlan: Sendable {
             embedding: embedding,
             layers: layers.enumerated().map { index, layer in
                 LayerWeights(
-                    attentionNorm: layer.attentionNorm.floats(), qkv: packed[4 * index],
+                    attentionNorm: WeightVector(layer.attentionNorm, arena: arena),
+                    qkv: packed[4 * index],
                     attentionOutput: packed[4 * index + 1],
-                    feedForwardNorm: layer.feedForwardNorm.floats(),
+                    feedForwardNorm: WeightVector(layer.feedForwardNorm, arena: arena),
                     gateUp: packed[4 * index + 2], down: packed[4 * index + 3])
             },
-            finalNorm: finalNorm.floats(), lmHead: packed[packed.count - 1],
+            finalNorm: WeightVector(finalNorm, arena: arena), lmHead: packed[packed.count - 1],
             ropeFactors: ropeFactors?.floats() ?? [], arena: arena)
-    }
-}
-
-/// Packs one matrix; a tile is a run of panels.
-private final class PackingJob: TiledProgram {
-    private let source: WeightSource
-    private let matrix: PackedMatrix
-    private let kernels: Kernels
-    private static let panelsPerTile = 8
-    private static let panelWidth = 32
-
-    init(source: WeightSource, matrix: PackedMatrix, kernels: Kernels) {
-        self.source = source
-        self.matrix = matrix
-        self.kernels = kernels
-    }
-
-    var operationCount: Int { 1 }
-
-    func tileCount(of operation: Int) -> Int {
-        (matrix.panelCount + Self.panelsPerTile - 1) / Self.panelsPerTile
-    }
-
-    func dependencies(of operation: Int) -> [Int] { [] }
-
-    func run(operation: Int, tile: Int, unit: Int) {
-        withUnsafeTemporaryAllocation(
-            of: Float.self, capacity: Self.panelWidth * matrix.inputs
-        ) { scratch in
-            let first = tile * Self.panelsPerTile
-            for panel in first..<min(first + Self.panelsPerTile, matrix.panelCount) {
-                let rows =
-                    panel * Self.panelWidth..<min((panel + 1) * Self.panelWidth, matrix.outputs)
-                let values = UnsafeMutableBufferPointer(
-                    rebasing: scratch[..<(rows.count * matrix.inputs)])
-                source.dequantize(rows, into: values)
-                matrix.pack(panel: panel, weights: values, kernels: kernels)
-            }
-        }
     }
 }

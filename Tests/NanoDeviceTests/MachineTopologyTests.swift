@@ -103,7 +103,7 @@ import Testing
         #expect(Set(machine.allowedCPUs).isSubset(of: topology.onlineCPUs))
         #expect(topology.caches.map(\.level) == topology.caches.map(\.level).sorted())
         if let total = topology.memoryByteCount { #expect(machine.availableByteCount <= total) }
-        if PeakInstructionSet.avx512.isSupported {
+        if InstructionSet.avx512.isSupported {
             #expect(topology.instructionSets.contains("avx512_bf16"))
         }
     }

@@ -6,14 +6,14 @@ import Testing
     private let cpus = Machine.current().allowedCPUs
 
     private func operations(
-        _ kind: PeakKind, _ set: PeakInstructionSet, threads: Int = 1
+        _ kind: PeakKind, _ set: InstructionSet, threads: Int = 1
     ) -> Double {
         PeakMeasurement.operations(
             kind, threads: threads, cpus: cpus, instructionSet: set, roundDuration: 0.002)
     }
 
-    @Test(arguments: PeakInstructionSet.allCases.filter(\.isSupported), PeakKind.allCases)
-    func everySupportedSetHasAPeak(_ set: PeakInstructionSet, _ kind: PeakKind) {
+    @Test(arguments: InstructionSet.allCases.filter(\.isSupported), PeakKind.allCases)
+    func everySupportedSetHasAPeak(_ set: InstructionSet, _ kind: PeakKind) {
         let rate = operations(kind, set)
         #expect(rate.isFinite && rate > 1e6)
     }
@@ -23,7 +23,7 @@ import Testing
         #expect(rate.isFinite && rate > 0)
     }
 
-    @Test(.enabled(if: PeakInstructionSet.avx512.isSupported))
+    @Test(.enabled(if: InstructionSet.avx512.isSupported))
     func eightBitProductsAreTheFastestWithAVX512() {
         // Interleaved, the best of several: four times apart, so that noise does not decide.
         let pairs = (0..<5).map { _ in (operations(.int8, .avx512), operations(.f32, .avx512)) }
@@ -32,8 +32,8 @@ import Testing
         #expect(int8 >= f32)
     }
 
-    @Test(arguments: PeakInstructionSet.allCases.filter(\.isSupported))
-    func memoryIsReadAtSomeRate(_ set: PeakInstructionSet) {
+    @Test(arguments: InstructionSet.allCases.filter(\.isSupported))
+    func memoryIsReadAtSomeRate(_ set: InstructionSet) {
         // A size that is no multiple of what is read between two looks at the clock.
         let buffers = ReadBuffers(threads: 2, cpus: cpus, byteCount: 3 << 20 | 12_345)
         for threads in 1...2 {
@@ -44,8 +44,8 @@ import Testing
     }
 
     @Test func theBestSetIsSupportedAndPortableAlwaysIs() {
-        #expect(PeakInstructionSet.best.isSupported)
-        #expect(PeakInstructionSet.portable.isSupported)
+        #expect(InstructionSet.best.isSupported)
+        #expect(InstructionSet.portable.isSupported)
     }
 
     @Test func readingIsMeasuredByThreadCountUpToTheLast() {

@@ -22,31 +22,6 @@ import Testing
         #expect(out[count].isNaN, "nothing past the row is written")
     }
 
-    @Test(arguments: KernelSet.supported, counts)
-    func siluMultiplyIsCloseAndMayOverwriteTheGate(set: KernelSet, count: Int) {
-        var generator = SeededGenerator(seed: UInt64(count))
-        let gate = generator.floats(count, in: -80...80)
-        let up = generator.floats(count)
-        var out = gate + [.nan]
-        out.withUnsafeMutableBufferPointer {
-            set.kernels.silu_multiply($0.baseAddress, up, Int32(count), $0.baseAddress)
-        }
-        for i in 0..<count {
-            let expected = Double(gate[i]) / (1 + exp(-Double(gate[i]))) * Double(up[i])
-            #expect(abs(Double(out[i]) - expected) <= 5e-7 * abs(expected))
-        }
-        #expect(out[count].isNaN)
-    }
-
-    @Test(arguments: KernelSet.supported)
-    func siluOfLargeNumbersSaturates(set: KernelSet) {
-        let gate: [Float] = [0, 1000, -1000, .nan]
-        var out = [Float](repeating: .nan, count: 4)
-        set.kernels.silu_multiply(gate, [2, 2, 2, 2], 4, &out)
-        #expect(Array(out[0..<3]) == [0, 2000, 0])
-        #expect(out[3].isNaN)
-    }
-
     @Test(arguments: KernelSet.supported)
     func convertBF16RoundsToTheNearestEven(set: KernelSet) {
         var generator = SeededGenerator(seed: 5)

@@ -1,4 +1,5 @@
 import CNanoKernels
+import Foundation
 import NanoTestSupport
 import Testing
 
@@ -21,6 +22,13 @@ enum KernelSet: String, CaseIterable, Sendable, CustomTestStringConvertible {
     }
     var kernels: nk_kernels { nk_kernels_for(isa).pointee }
     var testDescription: String { rawValue }
+
+    /// Whether attention rounds query and weights to what a cache of this type holds.
+    ///
+    /// The AVX2 set leaves heads that do not fill its lanes to the portable one.
+    func roundsOperands(of type: nk_kv_type, headDim: Int) -> Bool {
+        type == NK_KV_INT8 || (type == NK_KV_BF16 && (self != .avx2 || headDim % 8 != 0))
+    }
 }
 
 extension SeededGenerator {
@@ -55,6 +63,14 @@ func float(fromBF16 bits: UInt16) -> Float { Float(bitPattern: UInt32(bits) << 1
 func roundedToBF16(_ values: [Float]) -> [Float] {
     values.map { float(fromBF16: nearestBF16($0)) }
 }
+
+/// With one symmetric scale for all of them, which is multiplied in.
+func roundedToInt8(_ values: [Float]) -> [Double] {
+    let scale = (values.map(abs).max() ?? 0) / 127
+    return values.map { Double(($0 / scale).rounded(.toNearestOrEven)) * Double(scale) }
+}
+
+func silu(_ x: Double) -> Double { x / (1 + exp(-x)) }
 
 /// Where two rows of numbers first differ in a bit; nil if nowhere.
 ///

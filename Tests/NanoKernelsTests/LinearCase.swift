@@ -42,7 +42,7 @@ struct LinearCase {
     private var xBF16: [UInt16] = []
     private var xInt8: [Int8] = []
     private var xScales: [Float] = []
-    private var xSums: [Int32] = []
+    private var xCorrections: [Int32] = []
 
     var panelCount: Int { (shape.outputs + 31) / 32 }
     var stride: Int { panelCount * 32 }
@@ -101,13 +101,13 @@ struct LinearCase {
                 xBF16 += converted
             } else if case .int8 = format {
                 var quantized = [Int8](repeating: .max, count: paddedInputs)
-                var scales = [Float](repeating: .nan, count: groups)
-                var sums = [Int32](repeating: .max, count: groups)
+                var scale = Float.nan
+                var corrections = [Int32](repeating: .max, count: groups)
                 kernels.quantize_int8(
-                    values, Int32(shape.inputs), Int32(groupSize), &quantized, &scales, &sums)
+                    values, Int32(shape.inputs), Int32(groupSize), &quantized, &scale, &corrections)
                 xInt8 += quantized
-                xScales += scales
-                xSums += sums
+                xScales.append(scale)
+                xCorrections += corrections
             }
         }
     }
@@ -116,15 +116,18 @@ struct LinearCase {
 // MARK: - Multiplying
 
 extension LinearCase {
-    /// Multiplies some rows by some panels into `out`, (rows, stride), leaving the rest of it alone.
+    /// Multiplies some rows by some panels into `out`, (rows, stride), and leaves the rest alone.
+    ///
+    /// With `NK_SILU_MULTIPLY` the stride is half as long.
     func multiply(
         _ set: KernelSet, rows: Range<Int>, panels: Range<Int>, into out: inout [Float],
         bias: Bool = false, epilogue: nk_epilogue = NK_STORE
     ) {
         self.bias.withUnsafeBufferPointer { biasPointer in
             out.withUnsafeMutableBufferPointer { target in
+                let width = epilogue == NK_SILU_MULTIPLY ? stride / 2 : stride
                 let output = nk_output(
-                    out: target.baseAddress.map { $0 + rows.lowerBound * stride }, stride: stride,
+                    out: target.baseAddress.map { $0 + rows.lowerBound * width }, stride: width,
                     bias: bias ? biasPointer.baseAddress : nil, epilogue: epilogue)
                 call(set.kernels, rows, Int32(panels.lowerBound), Int32(panels.count), output)
             }
@@ -166,17 +169,17 @@ extension LinearCase {
         _ output: nk_output
     ) {
         let values = Array(xInt8[(rows.lowerBound * paddedInputs)...])
-        let scales = Array(xScales[(rows.lowerBound * groups)...])
-        let sums = Array(xSums[(rows.lowerBound * groups)...])
+        let scales = Array(xScales[rows.lowerBound...])
+        let corrections = Array(xCorrections[(rows.lowerBound * groups)...])
         panelsInt8.withUnsafeBufferPointer { panels in
             weightScales.withUnsafeBufferPointer { weightScales in
                 values.withUnsafeBufferPointer { values in
                     scales.withUnsafeBufferPointer { scales in
-                        sums.withUnsafeBufferPointer { sums in
+                        corrections.withUnsafeBufferPointer { corrections in
                             let tile = nk_rows_int8(
                                 values: values.baseAddress, stride: paddedInputs,
-                                scales: scales.baseAddress, sums: sums.baseAddress,
-                                group_stride: groups)
+                                scales: scales.baseAddress,
+                                corrections: corrections.baseAddress, group_stride: groups)
                             let matrix = nk_matrix_int8(
                                 panels: panels.baseAddress, scales: weightScales.baseAddress,
                                 inputs: Int32(shape.inputs), group_size: Int32(groupSize))
@@ -194,20 +197,16 @@ extension LinearCase {
 
 extension LinearCase {
     /// The operands as the format rounds them, worked out without the packing code, with scales
-    /// multiplied in.
-    private func rounded(_ values: [Float]) -> [Double] {
+    /// multiplied in: int8 weights have one for each group of inputs, rows a single one.
+    private func rounded(_ values: [Float], groupSize: Int) -> [Double] {
         switch format {
         case .f32: values.map(Double.init)
         case .bf16: roundedToBF16(values).map(Double.init)
-        case .int8(let groupSize):
+        case .int8:
             stride(from: 0, to: values.count, by: shape.inputs).flatMap { row in
                 stride(from: 0, to: shape.inputs, by: groupSize).flatMap { first -> [Double] in
                     let end = min(first + groupSize, shape.inputs)
-                    let group = values[(row + first)..<(row + end)]
-                    let scale = (group.map(abs).max() ?? 0) / 127
-                    return group.map {
-                        Double(($0 / scale).rounded(.toNearestOrEven)) * Double(scale)
-                    }
+                    return roundedToInt8(Array(values[(row + first)..<(row + end)]))
                 }
             }
         }
@@ -220,8 +219,8 @@ extension LinearCase {
     /// Products in double precision and, for each, how far a kernel may be off: one rounding for
     /// each of its inputs, relative to the sum of the absolute terms.
     func reference() -> (products: [Double], tolerances: [Double]) {
-        let w = rounded(weights)
-        let x = rounded(x)
+        let w = rounded(weights, groupSize: groupSize)
+        let x = rounded(x, groupSize: shape.inputs)
         let inputs = shape.inputs
         var products: [Double] = []
         var tolerances: [Double] = []

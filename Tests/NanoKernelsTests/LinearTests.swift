@@ -119,6 +119,69 @@ import Testing
     }
 
     @Test(arguments: KernelSet.supported, LinearFormat.all)
+    func siluMultiplyGatesTheProductAndItsBias(set: KernelSet, format: LinearFormat) {
+        let shape = LinearShape(rows: 7, inputs: 500, outputs: 32 * 3)
+        let linear = LinearCase(format, shape, seed: 16)
+        for bias in [false, true] {
+            var product = [Float](repeating: .nan, count: 7 * linear.stride)
+            let panels = 0..<linear.panelCount
+            linear.multiply(set, rows: 0..<7, panels: panels, into: &product, bias: bias)
+            var gated = [Float](repeating: .nan, count: 7 * 48)
+            linear.multiply(
+                set, rows: 0..<7, panels: panels, into: &gated, bias: bias,
+                epilogue: NK_SILU_MULTIPLY)
+            for row in 0..<7 {
+                for column in 0..<48 {
+                    let gate = row * 96 + column / 16 * 32 + column % 16
+                    let expected = silu(Double(product[gate])) * Double(product[gate + 16])
+                    let error = abs(Double(gated[row * 48 + column]) - expected)
+                    // An exponential within 2e-7 and four roundings.
+                    #expect(error <= 4.5e-7 * abs(expected))
+                }
+            }
+        }
+    }
+
+    @Test(arguments: KernelSet.supported, LinearFormat.all)
+    func siluMultiplyWritesTheNamedRowsAndPanelsWithTheSameBits(
+        set: KernelSet, format: LinearFormat
+    ) {
+        let shape = LinearShape(rows: 101, inputs: 70, outputs: 32 * 4)
+        let linear = LinearCase(format, shape, seed: 17)
+        var whole = [Float](repeating: .nan, count: 101 * 64)
+        linear.multiply(
+            set, rows: 0..<101, panels: 0..<4, into: &whole, epilogue: NK_SILU_MULTIPLY)
+        for rows in [0..<1, 3..<8, 90..<101] {
+            var out = [Float](repeating: -7, count: whole.count)
+            linear.multiply(
+                set, rows: rows, panels: 1..<3, into: &out, epilogue: NK_SILU_MULTIPLY)
+            let expected = whole.indices.map {
+                rows.contains($0 / 64) && (16..<48).contains($0 % 64) ? whole[$0] : -7
+            }
+            #expect(firstDifference(out, expected) == nil, "rows \(rows)")
+        }
+    }
+
+    @Test(arguments: KernelSet.supported)
+    func siluOfLargeNumbersSaturates(set: KernelSet) {
+        let gates: [Float] = [0, 1000, -1000, .nan] + [Float](repeating: 1, count: 12)
+        let ups = [Float](repeating: 2, count: 16)
+        var panel = [Float](repeating: .nan, count: 32)
+        nk_pack_f32(gates + ups, 32, 1, &panel)
+        var out = [Float](repeating: .nan, count: 16)
+        panel.withUnsafeBufferPointer { panel in
+            out.withUnsafeMutableBufferPointer {
+                let output = nk_output(
+                    out: $0.baseAddress, stride: 16, bias: nil, epilogue: NK_SILU_MULTIPLY)
+                let matrix = nk_matrix_f32(panels: panel.baseAddress, inputs: 1)
+                set.kernels.linear_f32([1], 1, 1, matrix, 0, 1, output)
+            }
+        }
+        #expect(Array(out[0..<3]) == [0, 2000, 0])
+        #expect(out[3].isNaN)
+    }
+
+    @Test(arguments: KernelSet.supported, LinearFormat.all)
     func outputsPastTheMatrixAreZero(set: KernelSet, format: LinearFormat) {
         let linear = LinearCase(
             format, LinearShape(rows: 3, inputs: 20, outputs: 33), seed: 12)

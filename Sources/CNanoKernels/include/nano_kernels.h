@@ -18,22 +18,29 @@
 typedef uint16_t nk_bf16;  // the upper half of an IEEE-754 binary32
 
 enum {
-    NK_PANEL = 32,        // outputs in one panel of a packed matrix
-    NK_KV_BLOCK = 16,     // tokens in one block of the paged KV cache
+    NK_PANEL = 32,     // outputs in one panel of a packed matrix
+    NK_KV_BLOCK = 64,  // tokens in one block of the paged KV cache; they enter a softmax together
     NK_MAX_HEAD_DIM = 256,
     NK_MAX_ROTATION = 64,
     NK_MAX_GROUP_HEADS = 16,  // query heads that may share one KV head
+    NK_ATTENTION_ITEM = 512,  // positions after which partial results are merged
+    // f32 numbers of a partial result: the largest score, the sum of exp(score - largest), and a
+    // cache line behind the first, the sum of exp(score - largest) * V (D).
+    NK_ATTENTION_RECORD = NK_MAX_HEAD_DIM + 16,
 };
 
 typedef enum { NK_ISA_PORTABLE = 0, NK_ISA_AVX2 = 1, NK_ISA_AVX512 = 2 } nk_isa;
 
-typedef enum { NK_KV_F32 = 0, NK_KV_BF16 = 1 } nk_kv_type;
+typedef enum { NK_KV_F32 = 0, NK_KV_BF16 = 1, NK_KV_INT8 = 2 } nk_kv_type;
 
 // What a matrix product does with its result. ADD accumulates into `out` (the residual stream).
-typedef enum { NK_STORE = 0, NK_ADD = 1 } nk_epilogue;
+// SILU_MULTIPLY takes the first 16 outputs of a panel for gates and the last 16 for what they gate:
+// out[r][16p + j] = silu(gate[j]) * up[j], silu(x) = x / (1 + exp(-x)).
+typedef enum { NK_STORE = 0, NK_ADD = 1, NK_SILU_MULTIPLY = 2 } nk_epilogue;
 
 // Where a tile of a matrix product writes: out[row][column], f32, row stride in elements, at least
-// 32 * panels of the whole matrix, so that a last partial panel may be written in full.
+// 32 * panels of the whole matrix (SILU_MULTIPLY: 16 * panels), so that a last partial panel may be
+// written in full.
 typedef struct {
     float *out;
     ptrdiff_t stride;
@@ -63,20 +70,22 @@ typedef struct {
     int group_size;
 } nk_matrix_int8;
 
-// int8 rows: values[row][K4], the extra inputs zero; scales[row][g]; sums[row][g] is the sum of the
-// row's values in group g, which corrects for the +128 of the weights.
+// int8 rows: values[row][K4], the extra inputs zero; one scale a row; corrections[row][g] is -128
+// times the sum of the row's values in group g, which makes up for the + 128 of the weights.
 typedef struct {
     const int8_t *values;
-    ptrdiff_t stride;  // of values, bytes: K4
+    ptrdiff_t stride;  // of values, bytes: at least K4
     const float *scales;
-    const int32_t *sums;
-    ptrdiff_t group_stride;  // of scales and sums, elements: number of groups
+    const int32_t *corrections;
+    ptrdiff_t group_stride;  // of corrections, elements: number of groups
 } nk_rows_int8;
 
 // The paged KV cache of one layer. Block b of KV head h starts at base + b * block_stride +
-// h * head_stride (bytes). bf16: K panel [D/2][16][2] then V panel [16/2][D][2]; f32: K panel
-// [D][16] then V panel [16][D]. The 16 is the token within the block, so token t of a sequence is
-// slot t % 16 of block table[t / 16].
+// h * head_stride (bytes). The 64 is the token within the block, so token t of a sequence is slot
+// t % 64 of block table[t / 64].
+// f32: K panel [D][64], V panel [64][D]. bf16: K panel [D/2][64][2], V panel [64/2][D][2].
+// int8: K panel [D/4][64][4] of value + 128 as u8, V panel [64/4][D][4] of s8, then the scales of
+// the 64 keys and of the 64 values, f32. int8 needs D to be a multiple of 4.
 typedef struct {
     unsigned char *base;
     ptrdiff_t block_stride;
@@ -84,8 +93,8 @@ typedef struct {
     nk_kv_type type;
 } nk_kv_layer;
 
-// Rows of one sequence at consecutive positions first_position, first_position + 1, ...
-// that attend, with the H query heads that share KV head `kv_head`.
+// Rows of one sequence at consecutive positions first_position, first_position + 1, ... of one
+// block (positions / 64 are equal) that attend, with the H query heads that share KV head `kv_head`.
 typedef struct {
     const float *query;  // (rows, H, D): row stride given, heads D apart
     ptrdiff_t query_stride;
@@ -98,6 +107,9 @@ typedef struct {
     int first_position;
     const int32_t *block_table;
     float scale;
+    // What is read next, to be asked for while the last span is at work; NULL: nothing.
+    const int32_t *next_block_table;
+    int next_kv_head;
 } nk_attention_piece;
 
 typedef struct {
@@ -113,32 +125,53 @@ typedef struct {
     void (*linear_bf16)(
         const nk_bf16 *x, ptrdiff_t x_stride, int rows, nk_matrix_bf16 matrix, int first_panel,
         int panel_count, nk_output output);
-    // The same on int8: per group, an exact integer dot product; then
-    // acc += (dot - 128 * sum) * row scale * weight scale in f32, groups ascending.
+    // The same on int8: per group, an exact integer dot product; then, in f32 and groups ascending,
+    // acc += (dot + correction) * weight scale, and last of all acc * row scale.
     void (*linear_int8)(
         nk_rows_int8 x, int rows, nk_matrix_int8 matrix, int first_panel, int panel_count,
         nk_output output);
 
     // out[i] = x[i] * weight[i] / sqrt(mean(x^2) + epsilon)
     void (*rms_norm)(const float *x, const float *weight, float epsilon, int count, float *out);
-    // out[i] = silu(gate[i]) * up[i]; out may be gate.
-    void (*silu_multiply)(const float *gate, const float *up, int count, float *out);
     // Round to nearest even. Writes count rounded up to 2, the extra element zero.
     void (*convert_bf16)(const float *x, int count, nk_bf16 *out);
     // In place, each whole run of `run` values, a power of two up to NK_MAX_ROTATION: value i is
     // negated where bit i of `signs` is set, then the run becomes its Walsh-Hadamard transform
-    // (Sylvester's order) times `scale`; the values left over stay as they are. Turning weights and activations alike, with scales whose product is 1 / run, keeps every
-    // dot product and spreads what sticks out of a group over all of it, before it is rounded.
+    // (Sylvester's order) times `scale`; the values left over stay as they are. Turning weights and
+    // activations alike, with scales whose product is 1 / run, keeps every dot product and spreads
+    // what sticks out of a group over all of it, before it is rounded.
     void (*rotate)(float *x, int count, int run, uint64_t signs, float scale);
-    // One row, symmetric, a scale per group: scale = max|x| / 127, value = round to nearest even of
-    // x / scale; a group of zeros has scale 0. Writes count rounded up to 4, the extra elements zero.
+    // One row, symmetric, one scale: *scale = max|x| / 127, value = round to nearest even of
+    // x / scale; a row of zeros has scale 0. Writes count rounded up to 4, the extra elements zero,
+    // and the correction of each group.
     void (*quantize_int8)(
-        const float *x, int count, int group_size, int8_t *values, float *scales, int32_t *sums);
+        const float *x, int count, int group_size, int8_t *values, float *scale,
+        int32_t *corrections);
+
+    // Rotary embedding of one row, in place. cosines and sines are (rotary_dim / 2) for the row's
+    // position. interleaved: pairs (2i, 2i + 1), as GGUF stores llama; else (i, i + rotary_dim / 2).
+    void (*rope)(
+        float *heads, int head_count, int head_dim, int rotary_dim, const float *cosines,
+        const float *sines, bool interleaved);
+    // Writes one token's K and V (heads, D) of every KV head into slot `position` % 64 of `block`.
+    // int8: symmetric, one scale for the token's key and one for its value, per head.
+    void (*kv_append)(
+        const float *key, const float *value, int kv_heads, int head_dim, nk_kv_layer cache,
+        int32_t block, int position);
 
     // Causal attention: row i sees positions [0, first_position + i]. Online softmax over absolute
-    // key blocks of 16 in ascending order (running maximum and sum updated once a block).
+    // key blocks of 64 in ascending order (running maximum and sum updated once a block); items of
+    // 512 positions begin anew and are merged in ascending order. With a bf16 cache query and
+    // weights may be rounded to bf16. With an int8 cache they may be rounded to 8 bits: the query
+    // with one scale a head, the weights, times the values' scales, with one scale a block.
     // Slots of the last block beyond the row's position may hold anything, NaN included.
     void (*attention)(nk_attention_piece piece, nk_kv_layer cache);
+    // The same in parts, for a piece of one row: item i covers positions [512 i, 512 (i + 1)) and
+    // writes one record a head, records[head][NK_ATTENTION_RECORD]; `out` is not written.
+    void (*attention_item)(
+        nk_attention_piece piece, nk_kv_layer cache, int item, float *records);
+    // Merges records[item][head], items ascending, into out (H, D); uses the first item's up.
+    void (*merge_items)(float *records, int items, int heads, int head_dim, float *out);
 
     // The largest value and its smallest index. NaN never wins; all NaN gives index 0.
     int (*argmax)(const float *x, int count, float *maximum);
@@ -164,16 +197,10 @@ void nk_pack_bf16(const float *weights, int rows, int inputs, nk_bf16 *panel);
 void nk_pack_int8(
     const float *weights, int rows, int inputs, int group_size, uint8_t *panel, float *scales);
 
-// --- Rotary embedding of one row, in place. cosines and sines are (rotary_dim / 2) for the row's
-// position. interleaved: pairs (2i, 2i + 1), as GGUF stores llama; else (i, i + rotary_dim / 2).
-void nk_rope(
-    float *heads, int head_count, int head_dim, int rotary_dim, const float *cosines,
-    const float *sines, bool interleaved);
-
-// Writes one token's K and V (heads, D) of every KV head into slot `position` % 16 of `block`.
-void nk_kv_append(
-    const float *key, const float *value, int kv_heads, int head_dim, nk_kv_layer cache,
-    int32_t block, int position);
+// What nk_pack_int8 would lose on weights[row][K]: the sum of squared rounding errors, and the sum
+// of the squared weights.
+void nk_int8_error(
+    const float *weights, int rows, int inputs, int group_size, double *errors, double *squares);
 
 // Bytes of one KV head in one block.
 size_t nk_kv_head_bytes(nk_kv_type type, int head_dim);

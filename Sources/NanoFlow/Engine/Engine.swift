@@ -10,6 +10,8 @@ package final class Engine: Sendable {
     package let settings: EngineSettings
     package let machine: Machine
     package let kernelName: String
+    /// How many matrices have each format.
+    package let formatCounts: [MatrixFormat: Int]
     package let tokenizer: Tokenizer
     /// The chat template of the model's file; nil without one.
     package let chatTemplate: ChatTemplate?
@@ -25,10 +27,11 @@ package final class Engine: Sendable {
     /// Takes seconds to minutes and blocks; `progress` is called with what is being done and 0...1.
     /// - Throws: ``NanoFlowError``.
     package init(
-        _ source: ModelSource, configuration: EngineConfiguration, kernels: Kernels = .best,
+        _ source: ModelSource, configuration: EngineConfiguration, kernels: Kernels? = nil,
         progress: (String, Double) -> Void
     ) throws(NanoFlowError) {
         let machine = Machine.current()
+        let kernels = kernels ?? Kernels(configuration.instructionSet ?? .best)
         let settings = try EngineSettings(configuration, source: source, machine: machine)
         let loaded = try LoadedModel(
             source, settings: settings, machine: machine, kernels: kernels, progress: progress)
@@ -38,6 +41,7 @@ package final class Engine: Sendable {
         self.settings = settings
         self.machine = machine
         kernelName = kernels.name
+        formatCounts = loaded.formatCounts
         let inbox = EngineInbox(
             capacity: configuration.maxQueuedRequests + configuration.maxSequences)
         self.inbox = inbox

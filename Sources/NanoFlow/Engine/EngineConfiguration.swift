@@ -1,3 +1,5 @@
+package import NanoDevice
+
 /// The arithmetic of the matrix products.
 public enum Precision: String, Sendable, Hashable, CaseIterable {
     /// 32-bit floats throughout: the reference.
@@ -14,6 +16,8 @@ public enum KVPrecision: String, Sendable, Hashable, CaseIterable {
     case f32
     /// bfloat16.
     case bf16
+    /// 8-bit integers with one scale per token and head, for keys and for values.
+    case int8
 }
 
 /// What the engine is to use of the machine, and its limits.
@@ -37,6 +41,8 @@ public struct EngineConfiguration: Sendable, Hashable {
     public var maxModelLength: Int?
     /// Requests that may wait.
     public var maxQueuedRequests: Int
+    /// The kernels to run; nil: the best that this CPU has.
+    package var instructionSet: InstructionSet?
 
     /// The defaults suit a machine that serves one model.
     public init(

@@ -6,14 +6,18 @@ import NanoModel
 package struct EngineSettings: Sendable {
     package let precision: Precision
     package let kvPrecision: KVPrecision
-    package let format: MatrixFormat
+    /// What each matrix is stored in: the coarsest that keeps ``FormatChoice/errorBound``, or else the
+    /// last one, which is the finest.
+    package let formats: [MatrixFormat]
+    /// The format that activations must have room for.
+    package var format: MatrixFormat { formats[formats.count - 1] }
     package let threadCount: Int
     package let limits: Scheduler.Limits
     package let budget: MemoryBudget
 
-    /// int8 groups when nobody says otherwise: the smallest rise of perplexity over f32 of the
-    /// sizes measured, after rotation (docs/LOG.md).
-    package static let defaultGroupSize = 64
+    /// int8 groups that each matrix chooses from when nobody says otherwise: one scale an output,
+    /// groups of 192, groups of 64.
+    private static let automaticGroupSizes = [0, 192, 64]
 
     /// Makes the choices.
     ///
@@ -23,18 +27,22 @@ package struct EngineSettings: Sendable {
     ) throws(NanoFlowError) {
         let model = source.model
         try configuration.validate(model)
-        precision = configuration.precision ?? Self.bestPrecision(machine)
+        precision =
+            configuration.precision
+            ?? Self.bestPrecision(machine, configuration.instructionSet ?? .best)
         kvPrecision = configuration.kvPrecision ?? (precision == .f32 ? .f32 : .bf16)
         guard kvPrecision != .f32 || precision == .f32 else {
             throw NanoFlowError(
                 .invalidConfiguration, field: "kv-precision",
-                limit: "bf16 with --precision \(precision.rawValue)", given: "f32")
+                limit: "bf16 or int8 with --precision \(precision.rawValue)", given: "f32")
         }
-        format =
+        formats =
             switch precision {
-            case .f32: .f32
-            case .bf16: .bf16
-            case .int8: .int8(groupSize: Self.groupSize(configuration.groupSize))
+            case .f32: [.f32]
+            case .bf16: [.bf16]
+            case .int8:
+                (configuration.groupSize.map { [$0] } ?? Self.automaticGroupSizes).map(
+                    Self.int8)
             }
         threadCount = configuration.threadCount ?? machine.usableThreadCount
         let length = configuration.maxModelLength ?? model.contextLength
@@ -44,10 +52,11 @@ package struct EngineSettings: Sendable {
             logitRows: min(configuration.maxBatchedTokens, max(configuration.maxSequences, 64)),
             blockSize: KVArena.blockSize, blockCount: 1, sequenceLength: length)
         var budget = MemoryBudget(availableByteCount: machine.availableByteCount)
-        budget.add("weights", try source.weightPlan(format).byteCount)
+        budget.add("weights", try source.weightPlan(formats).byteCount)
+        let finest = formats[formats.count - 1]
         budget.add(
             "activations and tables",
-            Pipeline.byteCount(model, limits, format: format, unitCount: threadCount))
+            Pipeline.byteCount(model, limits, format: finest, unitCount: threadCount))
         let block = KVArena.blockByteCount(
             layers: model.layerCount, kvHeads: model.kvHeadCount,
             headDimension: model.headDimension, type: kvPrecision.kernelType)
@@ -60,15 +69,17 @@ package struct EngineSettings: Sendable {
         self.budget = budget
     }
 
-    private static func bestPrecision(_ machine: Machine) -> Precision {
+    private static func bestPrecision(
+        _ machine: Machine, _ instructionSet: InstructionSet
+    ) -> Precision {
+        guard instructionSet == .avx512 else { return .f32 }
         if machine.hasInt8DotProduct { return .int8 }
         return machine.hasBFloat16DotProduct ? .bf16 : .f32
     }
 
     /// 0 asks for one scale per output, which any group longer than a row is.
-    private static func groupSize(_ configured: Int?) -> Int {
-        guard let configured else { return defaultGroupSize }
-        return configured == 0 ? 1 << 24 : configured
+    private static func int8(_ groupSize: Int) -> MatrixFormat {
+        .int8(groupSize: groupSize == 0 ? 1 << 24 : groupSize)
     }
 
     private static func blockCount(
@@ -97,6 +108,7 @@ extension KVPrecision {
         switch self {
         case .f32: NK_KV_F32
         case .bf16: NK_KV_BF16
+        case .int8: NK_KV_INT8
         }
     }
 }

@@ -10,6 +10,8 @@ package final class LoadedModel: @unchecked Sendable {
     package let pipeline: Pipeline
     /// The kinds of a step's operations, in the order in which the units count their time.
     let operationKinds: [Operation.Kind]
+    /// How many matrices have each format.
+    let formatCounts: [MatrixFormat: Int]
 
     /// Takes the memory that `settings` has budgeted and packs the weights into it.
     package init(
@@ -30,13 +32,14 @@ package final class LoadedModel: @unchecked Sendable {
         }
         self.arenas = arenas
         operationKinds = graph.operations.map(\.kind)
-        let plan = try source.weightPlan(settings.format)
+        let plan = try source.weightPlan(settings.formats)
         units = ExecutionUnits(
             count: settings.threadCount, cpus: machine.allowedCPUs,
             maxOperationCount: graph.operations.count)
         let weights = plan.load(into: arenas[0], units: units, kernels: kernels) { share in
             progress("packing weights for \(settings.precision.rawValue)", share)
         }
+        formatCounts = weights.formatCounts
         let kvArena = KVArena(
             layers: model.layerCount, kvHeads: model.kvHeadCount,
             headDimension: model.headDimension, type: settings.kvPrecision.kernelType,

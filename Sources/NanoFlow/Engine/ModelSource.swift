@@ -59,9 +59,9 @@ package struct ModelSource {
         }
     }
 
-    func weightPlan(_ format: MatrixFormat) throws(NanoFlowError) -> WeightPlan {
+    func weightPlan(_ formats: [MatrixFormat]) throws(NanoFlowError) -> WeightPlan {
         do throws(ModelLoadingError) {
-            return try WeightPlan(tensors, configuration: model, format: format)
+            return try WeightPlan(tensors, configuration: model, formats: formats)
         } catch {
             throw NanoFlowError(.modelLoading, field: error.field, message: "\(error)")
         }

@@ -1,3 +1,4 @@
+import CNanoKernels
 import NanoDevice
 import NanoModel
 
@@ -7,53 +8,78 @@ struct Activations {
     let normed: ActivationRows  // (row, hidden): input of qkv and of gate-up
     let qkv: FloatRows  // (row, query | key | value)
     let attended: FloatRows  // (row, query heads x head dimension)
-    let attendedInput: ActivationRows  // the same, input of the output projection
-    let gateUp: FloatRows  // (row, gate | up)
+    let attentionRecords: FloatRows  // (record, query heads x NK_ATTENTION_RECORD)
+    let attendedInput: ActivationRows  // as attended, input of the output projection
+    let gated: FloatRows  // (row, feed-forward): silu(gate) x up
     let activated: ActivationRows  // (row, feed-forward): input of down
     let finalNormed: ActivationRows  // (logit row, hidden): input of the LM head
-    let logits: FloatRows  // (logit row, vocabulary)
+    let logits: FloatRows  // (logit row, vocabulary), of the rows that ask for them
+    let candidates: UnsafeMutablePointer<Candidate>  // (logit row, column tile of the LM head)
+    let candidateStride: Int
 
-    private static func widths(_ model: ModelConfiguration) -> (Int, Int, Int, Int, Int) {
-        (
-            model.hiddenSize, model.qkvSize, model.headCount * model.headDimension,
-            2 * model.feedForwardSize, model.vocabularyCount
-        )
+    /// The largest logit of a row in one column tile of the LM head.
+    struct Candidate {
+        var token: Int32
+        var logit: Float
+    }
+
+    /// The float buffers in the order in which they are cut: (rows, width).
+    private static func floats(
+        _ model: ModelConfiguration, _ limits: Scheduler.Limits
+    ) -> [(rows: Int, width: Int)] {
+        let rows = limits.batchedTokens
+        return [
+            (rows, model.hiddenSize), (rows, model.qkvSize),
+            (rows, model.headCount * model.headDimension),
+            (StepInput.recordCount, model.headCount * Int(NK_ATTENTION_RECORD)),
+            (rows, model.feedForwardSize), (limits.logitRows, model.vocabularyCount),
+        ]
+    }
+
+    /// The same for the inputs of matrix products.
+    private static func inputs(
+        _ model: ModelConfiguration, _ limits: Scheduler.Limits
+    ) -> [(rows: Int, width: Int)] {
+        let rows = limits.batchedTokens
+        return [
+            (rows, model.hiddenSize), (rows, model.headCount * model.headDimension),
+            (rows, model.feedForwardSize), (limits.logitRows, model.hiddenSize),
+        ]
+    }
+
+    private static func candidateStride(_ model: ModelConfiguration) -> Int {
+        TileGeometry.LMHead.columnTileCount(panelCount: (model.vocabularyCount + 31) / 32)
     }
 
     static func byteCount(
         _ model: ModelConfiguration, _ limits: Scheduler.Limits, _ format: MatrixFormat
     ) -> Int {
-        let (hidden, qkv, attended, gateUp, vocabulary) = widths(model)
-        let rows = limits.batchedTokens
-        let floats = [hidden, qkv, attended, gateUp].reduce(0) {
-            $0 + FloatRows.byteCount(rows: rows, width: $1)
+        let floats = floats(model, limits).reduce(0) {
+            $0 + FloatRows.byteCount(rows: $1.rows, width: $1.width)
         }
-        let inputs = [hidden, attended, model.feedForwardSize].reduce(0) {
-            $0 + ActivationRows.byteCount(capacity: rows, width: $1, format: format)
+        let inputs = inputs(model, limits).reduce(0) {
+            $0 + ActivationRows.byteCount(capacity: $1.rows, width: $1.width, format: format)
         }
         return floats + inputs
-            + ActivationRows.byteCount(capacity: limits.logitRows, width: hidden, format: format)
-            + FloatRows.byteCount(rows: limits.logitRows, width: vocabulary)
+            + MemoryArena.byteCount(Candidate.self, limits.logitRows * candidateStride(model))
     }
 
     init(
         _ model: ModelConfiguration, _ limits: Scheduler.Limits, _ format: MatrixFormat,
         arena: MemoryArena
     ) {
-        let (hidden, qkv, attended, gateUp, vocabulary) = Self.widths(model)
-        let rows = limits.batchedTokens
-        let input = { (capacity: Int, width: Int) in
-            ActivationRows(capacity: capacity, width: width, format: format, arena: arena)
+        let floats = Self.floats(model, limits).map {
+            FloatRows(rows: $0.rows, width: $0.width, arena: arena)
         }
-        residual = FloatRows(rows: rows, width: hidden, arena: arena)
-        self.qkv = FloatRows(rows: rows, width: qkv, arena: arena)
-        self.attended = FloatRows(rows: rows, width: attended, arena: arena)
-        self.gateUp = FloatRows(rows: rows, width: gateUp, arena: arena)
-        normed = input(rows, hidden)
-        attendedInput = input(rows, attended)
-        activated = input(rows, model.feedForwardSize)
-        finalNormed = input(limits.logitRows, hidden)
-        logits = FloatRows(rows: limits.logitRows, width: vocabulary, arena: arena)
+        let inputs = Self.inputs(model, limits).map {
+            ActivationRows(capacity: $0.rows, width: $0.width, format: format, arena: arena)
+        }
+        (residual, qkv, attended) = (floats[0], floats[1], floats[2])
+        (attentionRecords, gated, logits) = (floats[3], floats[4], floats[5])
+        (normed, attendedInput) = (inputs[0], inputs[1])
+        (activated, finalNormed) = (inputs[2], inputs[3])
+        candidateStride = Self.candidateStride(model)
+        candidates = arena.cutFloor(Candidate.self, limits.logitRows * candidateStride)
     }
 }
 

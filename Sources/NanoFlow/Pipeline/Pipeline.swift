@@ -11,6 +11,7 @@ package import NanoModel
 package final class Pipeline {
     package let tables: SlotTables
     private let units: ExecutionUnits
+    private let shared: StepResources
     private var steps: [Step]
     private var next = 0
 
@@ -42,19 +43,34 @@ package final class Pipeline {
         self.units = units
         let tables = SlotTables(limits, arena: arena)
         self.tables = tables
-        let shared = StepResources(
-            model: model, weights: weights, graph: graph, kvArena: kvArena, kernels: kernels,
-            unitCount: units.count, tables: tables,
+        let operations = UnsafeMutablePointer<ResolvedOperation>.allocate(
+            capacity: graph.operations.count)
+        for (index, operation) in graph.operations.enumerated() {
+            (operations + index).initialize(
+                to: ResolvedOperation(operation, weights: weights, kvArena: kvArena))
+        }
+        let scratch = UnsafeMutablePointer<UnitScratch>.allocate(capacity: units.count)
+        for unit in 0..<units.count {
+            (scratch + unit).initialize(
+                to: UnitScratch(model, kernels: kernels, arena: arena))
+        }
+        shared = StepResources(
+            model: model, weights: weights, graph: graph, operations: UnsafePointer(operations),
+            kernels: kernels, unitCount: units.count, tables: tables,
             activations: Activations(model, limits, format, arena: arena),
             rotary: RotaryTable(
                 model, factors: weights.ropeFactors, positions: limits.sequenceLength, arena: arena
             ),
-            scratch: (0..<units.count).map { _ in
-                UnitScratch(model, kernels: kernels, arena: arena)
-            })
+            scratch: UnsafePointer(scratch))
+        let shared = shared
         steps = (0..<ExecutionUnits.queueDepth).map { _ in
             Step(shared, input: StepInput(limits, arena: arena))
         }
+    }
+
+    deinit {
+        shared.operations.deallocate()
+        shared.scratch.deallocate()
     }
 
     /// Submits a batch; at most two may be on their way.
@@ -87,41 +103,5 @@ extension Pipeline {
     /// they are the model's own all the same.
     package func logits(row: Int) -> UnsafeBufferPointer<Float> {
         steps[0].logits(row: row)
-    }
-}
-
-/// What all steps share; read-only for the units but for the buffers, which the order of the
-/// operations hands from one to the next.
-struct StepResources {
-    let model: ModelConfiguration
-    let weights: ModelWeights
-    let graph: OperationGraph
-    let kvArena: KVArena
-    let kernels: Kernels
-    let unitCount: Int
-    let tables: SlotTables
-    let activations: Activations
-    let rotary: RotaryTable
-    let scratch: [UnitScratch]
-}
-
-/// Memory that one execution unit has to itself.
-final class UnitScratch {
-    let row: UnsafeMutablePointer<Float>
-    let sampler: Sampler
-
-    static func byteCount(_ model: ModelConfiguration) -> Int {
-        MemoryArena.byteCount(Float.self, rowWidth(model))
-            + Sampler.byteCount(vocabularyCount: model.vocabularyCount)
-    }
-
-    init(_ model: ModelConfiguration, kernels: Kernels, arena: MemoryArena) {
-        row = arena.cutFloor(Float.self, Self.rowWidth(model))
-        sampler = Sampler(
-            vocabularyCount: model.vocabularyCount, kernels: kernels, arena: arena)
-    }
-
-    private static func rowWidth(_ model: ModelConfiguration) -> Int {
-        max(model.hiddenSize, model.feedForwardSize)
     }
 }

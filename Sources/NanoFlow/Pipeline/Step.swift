@@ -3,14 +3,24 @@ import NanoDevice
 import NanoModel
 
 /// One step as a tiled program: which kernels run on which part of which buffer.
+///
+/// What tiles read is plain memory, resolved at start: no object's count of references is touched
+/// while a step runs.
 final class Step: TiledProgram {
     private let shared: StepResources
     private var input: StepInput
+    private let products: UnsafeMutablePointer<TileGeometry.Product>  // (operation)
 
     init(_ shared: StepResources, input: StepInput) {
         self.shared = shared
         self.input = input
+        products = .allocate(capacity: shared.graph.operations.count)
+        products.initialize(
+            repeating: TileGeometry.Product(rowCount: 0, panelCount: 0, unitCount: 1),
+            count: shared.graph.operations.count)
     }
+
+    deinit { products.deallocate() }
 
     /// Lays out the batch; returns the first result of each item.
     func prepare(_ batch: Batch) -> [Int] {
@@ -38,14 +48,22 @@ final class Step: TiledProgram {
         shared.graph.operations[operation].dependencies
     }
 
-    func tileCount(of operation: Int) -> Int {
-        let operation = shared.graph.operations[operation]
+    func tileCount(of index: Int) -> Int {
+        let operation = shared.operations[index]
         switch operation.kind {
         case .embedding, .attentionNorm, .ropeAppend, .attentionQuantization, .feedForwardNorm,
             .activation:
             return TileGeometry.rowTileCount(input.rowCount)
-        case .qkvProjection, .outputProjection, .gateUpProjection, .downProjection, .lmHead:
-            return product(operation).tileCount
+        case .qkvProjection, .outputProjection, .gateUpProjection, .downProjection:
+            products[index] = TileGeometry.Product(
+                rowCount: input.rowCount, panelCount: operation.matrix.panelCount,
+                unitCount: shared.unitCount)
+            return products[index].tileCount
+        case .lmHead:
+            products[index] = TileGeometry.Product(
+                rowCount: input.logitRowCount, panelCount: operation.matrix.panelCount,
+                panelsPerTile: TileGeometry.LMHead.panelsPerTile, unitCount: shared.unitCount)
+            return products[index].tileCount
         case .prefillAttention:
             return input.prefillPieceCount * shared.model.kvHeadCount
         case .decodeAttention:
@@ -58,65 +76,71 @@ final class Step: TiledProgram {
     }
 
     func run(operation index: Int, tile: Int, unit: Int) {
-        let operation = shared.graph.operations[index]
+        let operation = shared.operations[index]
+        let activations = shared.activations
         switch operation.kind {
         case .embedding: forRows(tile) { embed($0) }
-        case .attentionNorm: forRows(tile) { norm($0, layer(operation).attentionNorm, unit) }
-        case .feedForwardNorm: forRows(tile) { norm($0, layer(operation).feedForwardNorm, unit) }
-        case .ropeAppend: forRows(tile) { ropeAppend($0, operation) }
-        case .attentionQuantization: forRows(tile) { quantizeAttended($0) }
-        case .activation: forRows(tile) { activate($0) }
-        case .prefillAttention: attend(input.prefillPieces, tile, operation)
-        case .decodeAttention: attend(input.decodePieces, tile, operation)
-        case .qkvProjection, .outputProjection, .gateUpProjection, .downProjection, .lmHead:
-            multiply(operation, tile)
+        case .attentionNorm, .feedForwardNorm: forRows(tile) { norm($0, operation, unit) }
+        case .ropeAppend: forRows(tile) { ropeAppend($0, operation.cache) }
+        case .attentionQuantization: forRows(tile) { quantizeAttended($0, operation.format) }
+        case .activation: forRows(tile) { quantizeGated($0, operation.format) }
+        case .prefillAttention:
+            attend(input.prefillPieces, input.prefillPieceCount, tile, operation.cache)
+        case .decodeAttention:
+            attend(input.decodePieces, input.decodePieceCount, tile, operation.cache)
+        case .qkvProjection: multiply(index, tile, activations.normed, activations.qkv, NK_STORE)
+        case .outputProjection:
+            multiply(index, tile, activations.attendedInput, activations.residual, NK_ADD)
+        case .gateUpProjection:
+            multiply(index, tile, activations.normed, activations.gated, NK_SILU_MULTIPLY)
+        case .downProjection:
+            multiply(index, tile, activations.activated, activations.residual, NK_ADD)
+        case .lmHead: multiplyHead(index, tile, unit)
         case .finalNorm:
-            for row in TileGeometry.rows(tile, of: input.logitRowCount) { finalNorm(row, unit) }
+            for row in TileGeometry.rows(tile, of: input.logitRowCount) {
+                finalNorm(row, operation, unit)
+            }
         case .sampling: sample(tile, unit)
         }
     }
 
     // MARK: - Matrix products
 
-    private func product(_ operation: Operation) -> TileGeometry.Product {
-        TileGeometry.Product(
-            rowCount: operation.kind == .lmHead ? input.logitRowCount : input.rowCount,
-            panelCount: matrix(operation).panelCount, unitCount: shared.unitCount)
-    }
-
-    private func matrix(_ operation: Operation) -> PackedMatrix {
-        switch operation.kind {
-        case .qkvProjection: layer(operation).qkv
-        case .outputProjection: layer(operation).attentionOutput
-        case .gateUpProjection: layer(operation).gateUp
-        case .downProjection: layer(operation).down
-        case .lmHead: shared.weights.lmHead
-        default: preconditionFailure("\(operation.kind) is no matrix product.")
-        }
-    }
-
-    private func multiply(_ operation: Operation, _ tile: Int) {
-        let activations = shared.activations
-        let (rows, out, epilogue): (ActivationRows, FloatRows, nk_epilogue) =
-            switch operation.kind {
-            case .qkvProjection: (activations.normed, activations.qkv, NK_STORE)
-            case .outputProjection: (activations.attendedInput, activations.residual, NK_ADD)
-            case .gateUpProjection: (activations.normed, activations.gateUp, NK_STORE)
-            case .downProjection: (activations.activated, activations.residual, NK_ADD)
-            case .lmHead: (activations.finalNormed, activations.logits, NK_STORE)
-            default: preconditionFailure("\(operation.kind) is no matrix product.")
-            }
-        let product = product(operation)
-        matrix(operation).multiply(
+    private func multiply(
+        _ index: Int, _ tile: Int, _ rows: ActivationRows, _ out: FloatRows,
+        _ epilogue: nk_epilogue
+    ) {
+        let product = products[index]
+        shared.operations[index].matrix.multiply(
             rows, rows: product.rows(tile), panels: product.panels(tile), into: out.row(0),
             stride: out.stride, epilogue: epilogue, kernels: shared.kernels)
     }
 
-    private func layer(_ operation: Operation) -> LayerWeights {
-        guard let layer = operation.layer else {
-            preconditionFailure("\(operation.kind) belongs to no layer.")
+    /// A tile of logits lives in the unit's scratch only: of most rows just the largest is wanted.
+    private func multiplyHead(_ index: Int, _ tile: Int, _ unit: Int) {
+        let (rows, panels) = (products[index].rows(tile), products[index].panels(tile))
+        let width = TileGeometry.LMHead.columnsPerTile
+        let scratch = shared.scratch[unit].headTile
+        let firstColumn = panels.lowerBound * Int(NK_PANEL)
+        // The product writes column c of row r to out[r * stride + c].
+        let origin = scratch - rows.lowerBound * width - firstColumn
+        shared.operations[index].matrix.multiply(
+            shared.activations.finalNormed, rows: rows, panels: panels, into: origin,
+            stride: width, epilogue: NK_STORE, kernels: shared.kernels)
+        let count = min(panels.count * Int(NK_PANEL), shared.model.vocabularyCount - firstColumn)
+        for row in rows {
+            let logits = scratch + (row - rows.lowerBound) * width
+            if input.logitRows[row].wantsLogits {
+                (shared.activations.logits.row(row) + firstColumn).update(
+                    from: logits, count: count)
+                continue
+            }
+            var largest: Float = 0
+            let place = shared.kernels.functions.pointee.argmax(logits, Int32(count), &largest)
+            let column = row * shared.activations.candidateStride + firstColumn / width
+            shared.activations.candidates[column] = Activations.Candidate(
+                token: Int32(firstColumn) + place, logit: largest)
         }
-        return shared.weights.layers[layer]
     }
 
     // MARK: - Row-wise operations
@@ -131,73 +155,78 @@ final class Step: TiledProgram {
         shared.weights.embedding.copyRow(Int(token), to: shared.activations.residual.row(row))
     }
 
-    private func norm(_ row: Int, _ weight: [Float], _ unit: Int) {
+    private func norm(_ row: Int, _ operation: ResolvedOperation, _ unit: Int) {
         normalize(
-            shared.activations.residual.row(row), weight, into: shared.activations.normed,
+            shared.activations.residual.row(row), operation, into: shared.activations.normed,
             row: row, unit)
     }
 
-    private func finalNorm(_ logitRow: Int, _ unit: Int) {
+    private func finalNorm(_ logitRow: Int, _ operation: ResolvedOperation, _ unit: Int) {
         let row = Int(input.logitRows[logitRow].row)
         normalize(
-            shared.activations.residual.row(row), shared.weights.finalNorm,
+            shared.activations.residual.row(row), operation,
             into: shared.activations.finalNormed, row: logitRow, unit)
     }
 
     private func normalize(
-        _ x: UnsafePointer<Float>, _ weight: [Float], into out: ActivationRows, row: Int,
-        _ unit: Int
+        _ x: UnsafePointer<Float>, _ operation: ResolvedOperation, into out: ActivationRows,
+        row: Int, _ unit: Int
     ) {
         let scratch = shared.scratch[unit].row
-        shared.kernels.functions.rms_norm(
-            x, weight, shared.model.normEpsilon, Int32(shared.model.hiddenSize), scratch)
-        out.store(scratch, row: row, kernels: shared.kernels)
+        shared.kernels.functions.pointee.rms_norm(
+            x, operation.norm.values, shared.model.normEpsilon, Int32(shared.model.hiddenSize),
+            scratch)
+        out.store(scratch, row: row, format: operation.format, kernels: shared.kernels)
     }
 
-    private func ropeAppend(_ row: Int, _ operation: Operation) {
+    private func ropeAppend(_ row: Int, _ cache: nk_kv_layer) {
         let model = shared.model
         let place = input.rows[row]
         let position = Int(place.position)
         let query = shared.activations.qkv.row(row)
         let key = query + model.headCount * model.headDimension
         // Queries and keys stand side by side: one call turns both.
-        nk_rope(
+        shared.kernels.functions.pointee.rope(
             query, Int32(model.headCount + model.kvHeadCount), Int32(model.headDimension),
             Int32(model.rotaryDimension), shared.rotary.cosines(position),
             shared.rotary.sines(position), model.hasInterleavedRope)
         let block = shared.tables.blockTable(Int(place.slot))[position / KVArena.blockSize]
-        nk_kv_append(
+        shared.kernels.functions.pointee.kv_append(
             key, key + model.kvHeadCount * model.headDimension, Int32(model.kvHeadCount),
-            Int32(model.headDimension), cache(operation), block, place.position)
+            Int32(model.headDimension), cache, block, place.position)
     }
 
-    private func quantizeAttended(_ row: Int) {
+    private func quantizeAttended(_ row: Int, _ format: MatrixFormat) {
+        let place = input.rows[row]
+        let attended = shared.activations.attended.row(row)
+        if place.recordCount > 0 {
+            shared.kernels.functions.pointee.merge_items(
+                shared.activations.attentionRecords.row(Int(place.firstRecord)),
+                place.recordCount, Int32(shared.model.headCount),
+                Int32(shared.model.headDimension), attended)
+        }
         shared.activations.attendedInput.store(
-            shared.activations.attended.row(row), row: row, kernels: shared.kernels)
+            attended, row: row, format: format, kernels: shared.kernels)
     }
 
-    private func activate(_ row: Int) {
-        let width = shared.model.feedForwardSize
-        let gate = shared.activations.gateUp.row(row)
-        shared.kernels.functions.silu_multiply(gate, gate + width, Int32(width), gate)
-        shared.activations.activated.store(gate, row: row, kernels: shared.kernels)
+    private func quantizeGated(_ row: Int, _ format: MatrixFormat) {
+        shared.activations.activated.store(
+            shared.activations.gated.row(row), row: row, format: format, kernels: shared.kernels)
     }
 
     // MARK: - Attention and sampling
 
-    private func cache(_ operation: Operation) -> nk_kv_layer {
-        shared.kvArena.layer(operation.layer ?? 0)
-    }
-
     private func attend(
-        _ pieces: UnsafeMutablePointer<StepInput.Piece>, _ tile: Int, _ operation: Operation
+        _ pieces: UnsafeMutablePointer<StepInput.Piece>, _ pieceCount: Int, _ tile: Int,
+        _ cache: nk_kv_layer
     ) {
         let model = shared.model
         let piece = pieces[tile / model.kvHeadCount]
         let head = tile % model.kvHeadCount
-        let offset = head * model.groupHeadCount * model.headDimension
+        let firstHead = head * model.groupHeadCount
+        let offset = firstHead * model.headDimension
         let firstRow = Int(piece.firstRow)
-        let attention = nk_attention_piece(
+        var attention = nk_attention_piece(
             query: UnsafePointer(shared.activations.qkv.row(firstRow) + offset),
             query_stride: shared.activations.qkv.stride,
             out: shared.activations.attended.row(firstRow) + offset,
@@ -205,16 +234,32 @@ final class Step: TiledProgram {
             heads: Int32(model.groupHeadCount), head_dim: Int32(model.headDimension),
             kv_head: Int32(head), first_position: piece.firstPosition,
             block_table: UnsafePointer(shared.tables.blockTable(Int(piece.slot))),
-            scale: 1 / Float(model.headDimension).squareRoot())
-        shared.kernels.functions.attention(attention, cache(operation))
+            scale: 1 / Float(model.headDimension).squareRoot(), next_block_table: nil,
+            next_kv_head: 0)
+        // Units take tiles in turn: this is what this one will most likely read next.
+        let next = tile + shared.unitCount
+        if next < pieceCount * model.kvHeadCount {
+            let nextPiece = pieces[next / model.kvHeadCount]
+            let firstBlock = Int(nextPiece.item?.index ?? 0) * blocksPerItem
+            attention.next_block_table = UnsafePointer(
+                shared.tables.blockTable(Int(nextPiece.slot)) + firstBlock)
+            attention.next_kv_head = Int32(next % model.kvHeadCount)
+        }
+        guard let (item, record) = piece.item else {
+            shared.kernels.functions.pointee.attention(attention, cache)
+            return
+        }
+        let records = shared.activations.attentionRecords.row(Int(record))
+        shared.kernels.functions.pointee.attention_item(
+            attention, cache, item, records + firstHead * Int(NK_ATTENTION_RECORD))
     }
 
     private func sample(_ index: Int, _ unit: Int) {
         let row = input.logitRows[index]
-        let logits = shared.activations.logits.row(index)
         let history = shared.tables.history(Int(row.slot))
         let count = Int(row.position) + 1
         let sampling = shared.tables.sampling(Int(row.slot))
+        let logits = shared.activations.logits.row(index)
         if row.isScored {
             // The prompt's last position has no next token to score.
             guard count < sampling.promptCount else { return }
@@ -222,12 +267,28 @@ final class Step: TiledProgram {
                 history[count], logits: logits)
             return
         }
-        let result = shared.scratch[unit].sampler.sample(
-            sampling, logits: logits,
-            history: UnsafeBufferPointer(start: history, count: count),
-            alternatives: input.alternatives + index * Sampler.maxAlternatives)
+        let result =
+            row.wantsLogits
+            ? shared.scratch[unit].sampler.sample(
+                sampling, logits: logits,
+                history: UnsafeBufferPointer(start: history, count: count),
+                alternatives: input.alternatives + index * Sampler.maxAlternatives)
+            : RowResult(token: likeliest(index))
         input.results[index] = result
         // The next step embeds it, launched perhaps already.
         history[count] = result.token
     }
+
+    /// The token of the largest logit, of the smallest id among equals.
+    private func likeliest(_ logitRow: Int) -> Int32 {
+        let stride = shared.activations.candidateStride
+        let candidates = shared.activations.candidates + logitRow * stride
+        var best = candidates[0]
+        for column in 1..<max(1, stride) where candidates[column].logit > best.logit {
+            best = candidates[column]
+        }
+        return best.token
+    }
 }
+
+private let blocksPerItem = Int(NK_ATTENTION_ITEM) / KVArena.blockSize

@@ -1,3 +1,4 @@
+import CNanoKernels
 import NanoDevice
 
 /// One batch as the execution units read it, and the results that they write.
@@ -8,14 +9,19 @@ struct StepInput {
     struct Row {
         var slot: Int32
         var position: Int32
+        /// Where the row attends in items: the first one's record, and how many there are.
+        var firstRecord: Int32 = 0
+        var recordCount: Int32 = 0
     }
 
-    /// Consecutive rows of one sequence.
+    /// Consecutive rows of one sequence, of one block, that attend.
     struct Piece {
         var firstRow: Int32
         var rowCount: Int32
         var slot: Int32
         var firstPosition: Int32
+        /// The item of the row's context and its record; nil: all of it, and no record.
+        var item: (index: Int32, record: Int32)?
     }
 
     /// A row that goes through the LM head.
@@ -24,11 +30,14 @@ struct StepInput {
         var slot: Int32
         var position: Int32
         var isScored: Bool
+        /// Whether all logits are wanted; else the largest one is enough.
+        var wantsLogits: Bool
     }
 
     private(set) var rowCount = 0
     private(set) var prefillPieceCount = 0
     private(set) var decodePieceCount = 0
+    private var usedRecordCount = 0
     private(set) var logitRowCount = 0
     let rows: UnsafeMutablePointer<Row>
     let prefillPieces: UnsafeMutablePointer<Piece>
@@ -37,12 +46,19 @@ struct StepInput {
     let results: UnsafeMutablePointer<RowResult>
     let alternatives: UnsafeMutablePointer<TokenLogprobPair>  // (logit row, maxAlternatives)
 
-    /// Rows of a prompt that attend together; a measured choice is the next step's business.
+    /// Rows of a prompt that attend together; a divisor of the block size.
     static let rowsPerPiece = 16
+
+    /// Partial results of decode attention in a step.
+    ///
+    /// Long contexts are cut into items so that few
+    /// sequences keep many units busy; when the records are used up there are pieces enough.
+    static let recordCount = 256
 
     static func byteCount(_ limits: Scheduler.Limits) -> Int {
         MemoryArena.byteCount(Row.self, limits.batchedTokens)
-            + 2 * MemoryArena.byteCount(Piece.self, limits.batchedTokens)
+            + MemoryArena.byteCount(Piece.self, limits.batchedTokens)
+            + MemoryArena.byteCount(Piece.self, limits.batchedTokens + recordCount)
             + MemoryArena.byteCount(LogitRow.self, limits.logitRows)
             + MemoryArena.byteCount(RowResult.self, limits.logitRows)
             + MemoryArena.byteCount(
@@ -52,7 +68,7 @@ struct StepInput {
     init(_ limits: Scheduler.Limits, arena: MemoryArena) {
         rows = arena.cutFloor(Row.self, limits.batchedTokens)
         prefillPieces = arena.cutFloor(Piece.self, limits.batchedTokens)
-        decodePieces = arena.cutFloor(Piece.self, limits.batchedTokens)
+        decodePieces = arena.cutFloor(Piece.self, limits.batchedTokens + Self.recordCount)
         logitRows = arena.cutFloor(LogitRow.self, limits.logitRows)
         results = arena.cutFloor(RowResult.self, limits.logitRows)
         alternatives = arena.cutFloor(
@@ -62,18 +78,23 @@ struct StepInput {
     /// Lays out a batch; returns the first logit row of each item.
     mutating func fill(_ batch: Batch, tables: SlotTables) -> [Int] {
         (rowCount, prefillPieceCount, decodePieceCount, logitRowCount) = (0, 0, 0, 0)
+        usedRecordCount = 0
         return batch.items.map { item in
             tables.setBlocks(slot: item.slot, from: item.firstNewBlock, item.newBlocks)
             let firstLogitRow = logitRowCount
-            addPieces(item)
-            for position in item.positions {
-                add(item, position)
+            let firstRow = rowCount
+            let wantsLogits = item.logits == .all || tables.sampling(item.slot).wantsLogits
+            for position in item.positions { add(item, position, wantsLogits) }
+            if item.positions.count == 1 {
+                addDecode(item, row: firstRow)
+            } else {
+                addPrefill(item, firstRow: firstRow)
             }
             return firstLogitRow
         }
     }
 
-    private mutating func add(_ item: Batch.Item, _ position: Int) {
+    private mutating func add(_ item: Batch.Item, _ position: Int, _ wantsLogits: Bool) {
         rows[rowCount] = Row(slot: Int32(item.slot), position: Int32(position))
         let isLast = position == item.positions.upperBound - 1
         let hasLogits =
@@ -85,28 +106,46 @@ struct StepInput {
         if hasLogits {
             logitRows[logitRowCount] = LogitRow(
                 row: Int32(rowCount), slot: Int32(item.slot), position: Int32(position),
-                isScored: item.logits == .all)
+                isScored: item.logits == .all, wantsLogits: wantsLogits)
             logitRowCount += 1
         }
         rowCount += 1
     }
 
-    private mutating func addPieces(_ item: Batch.Item) {
+    private mutating func addDecode(_ item: Batch.Item, row: Int) {
+        let position = item.positions.lowerBound
+        var piece = Piece(
+            firstRow: Int32(row), rowCount: 1, slot: Int32(item.slot),
+            firstPosition: Int32(position))
+        let itemCount = position / Int(NK_ATTENTION_ITEM) + 1
+        if itemCount == 1 || usedRecordCount + itemCount > Self.recordCount {
+            append(decode: piece)
+            return
+        }
+        rows[row].firstRecord = Int32(usedRecordCount)
+        rows[row].recordCount = Int32(itemCount)
+        for index in 0..<itemCount {
+            piece.item = (Int32(index), Int32(usedRecordCount + index))
+            append(decode: piece)
+        }
+        usedRecordCount += itemCount
+    }
+
+    private mutating func append(decode piece: Piece) {
+        decodePieces[decodePieceCount] = piece
+        decodePieceCount += 1
+    }
+
+    private mutating func addPrefill(_ item: Batch.Item, firstRow: Int) {
         var first = item.positions.lowerBound
         while first < item.positions.upperBound {
             // Cuts at multiples of the piece's rows, wherever the chunk begins.
             let end = min(
                 (first / Self.rowsPerPiece + 1) * Self.rowsPerPiece, item.positions.upperBound)
-            let piece = Piece(
-                firstRow: Int32(rowCount + first - item.positions.lowerBound),
+            prefillPieces[prefillPieceCount] = Piece(
+                firstRow: Int32(firstRow + first - item.positions.lowerBound),
                 rowCount: Int32(end - first), slot: Int32(item.slot), firstPosition: Int32(first))
-            if item.positions.count == 1 {
-                decodePieces[decodePieceCount] = piece
-                decodePieceCount += 1
-            } else {
-                prefillPieces[prefillPieceCount] = piece
-                prefillPieceCount += 1
-            }
+            prefillPieceCount += 1
             first = end
         }
     }

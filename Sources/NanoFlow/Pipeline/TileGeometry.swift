@@ -6,23 +6,31 @@ package enum TileGeometry {
     static let productRowsPerTile = 192
 
     /// Tiles of a matrix product: runs of panels times runs of rows, panels first.
-    package struct Product {
+    package struct Product: Sendable {
         let rowCount: Int
         let panelCount: Int
         let panelsPerTile: Int
+        let unitCount: Int
 
         /// Aims at some eight tiles a unit: few enough to be cheap, many enough that a unit which
         /// the system puts aside leaves little undone.
         package init(rowCount: Int, panelCount: Int, unitCount: Int) {
-            self.rowCount = rowCount
-            self.panelCount = panelCount
-            let rowTiles = Self.ceiling(rowCount, productRowsPerTile)
+            let rowTiles = ceiling(rowCount, productRowsPerTile)
             let wanted = max(1, 8 * unitCount / max(1, rowTiles))
-            panelsPerTile = max(1, panelCount / wanted)
+            self.init(
+                rowCount: rowCount, panelCount: panelCount,
+                panelsPerTile: max(1, panelCount / wanted), unitCount: unitCount)
         }
 
-        private var panelTileCount: Int { Self.ceiling(panelCount, panelsPerTile) }
-        package var tileCount: Int { Self.ceiling(rowCount, productRowsPerTile) * panelTileCount }
+        package init(rowCount: Int, panelCount: Int, panelsPerTile: Int, unitCount: Int) {
+            self.rowCount = rowCount
+            self.panelCount = panelCount
+            self.panelsPerTile = panelsPerTile
+            self.unitCount = unitCount
+        }
+
+        private var panelTileCount: Int { ceiling(panelCount, panelsPerTile) }
+        package var tileCount: Int { ceiling(rowCount, productRowsPerTile) * panelTileCount }
 
         package func rows(_ tile: Int) -> Range<Int> {
             let first = tile / panelTileCount * productRowsPerTile
@@ -30,11 +38,28 @@ package enum TileGeometry {
         }
 
         package func panels(_ tile: Int) -> Range<Int> {
-            let first = tile % panelTileCount * panelsPerTile
+            let first = place(tile % panelTileCount) * panelsPerTile
             return first..<min(first + panelsPerTile, panelCount)
         }
 
-        private static func ceiling(_ a: Int, _ b: Int) -> Int { (a + b - 1) / b }
+        /// Units take tiles in turn; each shall find its next panels behind those it has read, for
+        /// the kernels ask for these ahead.
+        ///
+        ///     2 units, 7 tiles:  tile  0 1 2 3 4 5 6
+        ///                        place 0 4 1 5 2 6 3
+        private func place(_ tile: Int) -> Int {
+            let (way, step) = (tile % unitCount, tile / unitCount)
+            let (share, rest) = (panelTileCount / unitCount, panelTileCount % unitCount)
+            return way * share + min(way, rest) + step
+        }
+    }
+
+    /// The LM head's tiles: few enough columns that the result of a tile stays in a unit's cache.
+    enum LMHead {
+        static let panelsPerTile = 8
+        static let columnsPerTile = panelsPerTile * 32
+
+        static func columnTileCount(panelCount: Int) -> Int { ceiling(panelCount, panelsPerTile) }
     }
 
     package static func rowTileCount(_ rowCount: Int) -> Int {
@@ -45,3 +70,5 @@ package enum TileGeometry {
         tile * rowsPerTile..<min((tile + 1) * rowsPerTile, rowCount)
     }
 }
+
+private func ceiling(_ a: Int, _ b: Int) -> Int { (a + b - 1) / b }

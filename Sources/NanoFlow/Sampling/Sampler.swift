@@ -92,8 +92,8 @@ package struct Sampler {
 
     private func logNormalizer(_ logits: UnsafeMutablePointer<Float>) -> Float {
         var maximum: Float = 0
-        _ = kernels.functions.argmax(logits, Int32(vocabularyCount), &maximum)
-        let sum = kernels.functions.sum_exp(logits, Int32(vocabularyCount), maximum, 1)
+        _ = kernels.functions.pointee.argmax(logits, Int32(vocabularyCount), &maximum)
+        let sum = kernels.functions.pointee.sum_exp(logits, Int32(vocabularyCount), maximum, 1)
         return maximum + log(sum)
     }
 
@@ -154,7 +154,7 @@ package struct Sampler {
         _ sampling: SlotSampling, _ logits: UnsafeMutablePointer<Float>, position: Int
     ) -> Int32 {
         var maximum: Float = 0
-        let best = kernels.functions.argmax(logits, Int32(vocabularyCount), &maximum)
+        let best = kernels.functions.pointee.argmax(logits, Int32(vocabularyCount), &maximum)
         guard sampling.temperature > 0, maximum.isFinite else { return best }
         let random = sampling.uniform(at: position)
         let inverse = 1 / sampling.temperature
@@ -173,7 +173,8 @@ package struct Sampler {
         let run = 512
         let sum = { (start: Int) -> Double in
             let count = Int32(min(run, vocabularyCount - start))
-            return Double(kernels.functions.sum_exp(logits + start, count, maximum, inverse))
+            return Double(
+                kernels.functions.pointee.sum_exp(logits + start, count, maximum, inverse))
         }
         let starts = stride(from: 0, to: vocabularyCount, by: run)
         var rest = random * starts.reduce(0) { $0 + sum($1) }
@@ -220,7 +221,7 @@ package struct Sampler {
         // Beyond top-k nothing counts; without it the dropped tail counts in the whole.
         if topK == vocabularyCount, lowest == -.infinity {
             whole = Double(
-                kernels.functions.sum_exp(logits, Int32(vocabularyCount), maximum, inverse))
+                kernels.functions.pointee.sum_exp(logits, Int32(vocabularyCount), maximum, inverse))
         }
         var nucleus = 0.0
         var size = 0
@@ -257,7 +258,8 @@ package struct Sampler {
     ) -> Bool {
         if count >= topK { return true }
         guard topK == vocabularyCount, topP < 1 else { return false }
-        let whole = kernels.functions.sum_exp(logits, Int32(vocabularyCount), maximum, inverse)
+        let whole = kernels.functions.pointee.sum_exp(
+            logits, Int32(vocabularyCount), maximum, inverse)
         let mass = candidates[..<count].reduce(0.0) { $0 + exp(Double($1.logit)) }
         return mass >= topP * Double(whole)
     }

@@ -27,6 +27,9 @@ package struct SlotSampling: Sendable, Hashable {
         logprobCount = parameters.logprobCount
     }
 
+    /// Whether drawing needs all logits; else the largest one is the token.
+    var wantsLogits: Bool { temperature > 0 || hasPenalties || logprobCount != nil }
+
     var hasPenalties: Bool {
         repetitionPenalty != 1 || presencePenalty != 0 || frequencyPenalty != 0
     }

@@ -1,0 +1,76 @@
+import CNanoKernels
+import NanoDevice
+import NanoModel
+
+/// What all steps share; read-only for the units but for the buffers, which the order of the
+/// operations hands from one to the next.
+struct StepResources {
+    let model: ModelConfiguration
+    let weights: ModelWeights
+    let graph: OperationGraph
+    /// The graph's operations with all that their tiles need.
+    let operations: UnsafePointer<ResolvedOperation>
+    let kernels: Kernels
+    let unitCount: Int
+    let tables: SlotTables
+    let activations: Activations
+    let rotary: RotaryTable
+    let scratch: UnsafePointer<UnitScratch>  // (unit)
+}
+
+/// An operation with its operands, as plain memory.
+///
+/// Which of them count follows from the kind.
+struct ResolvedOperation {
+    let kind: Operation.Kind
+    /// Of matrix products; of others, the matrix that reads what they write.
+    let matrix: PackedMatrix
+    let norm: WeightVector
+    let cache: nk_kv_layer
+
+    /// What the operation's result is stored in, where a matrix product reads it next.
+    var format: MatrixFormat { matrix.format }
+
+    init(_ operation: Operation, weights: ModelWeights, kvArena: KVArena) {
+        kind = operation.kind
+        // Before the first layer and behind the last the LM head stands in where nothing counts.
+        guard let index = operation.layer else {
+            (matrix, norm) = (weights.lmHead, weights.finalNorm)
+            cache = kvArena.layer(0)
+            return
+        }
+        let layer = weights.layers[index]
+        matrix =
+            switch operation.kind {
+            case .outputProjection, .attentionQuantization: layer.attentionOutput
+            case .gateUpProjection, .feedForwardNorm: layer.gateUp
+            case .downProjection, .activation: layer.down
+            default: layer.qkv
+            }
+        norm = operation.kind == .feedForwardNorm ? layer.feedForwardNorm : layer.attentionNorm
+        cache = kvArena.layer(index)
+    }
+}
+
+/// Memory that one execution unit has to itself.
+struct UnitScratch {
+    let row: UnsafeMutablePointer<Float>  // (hidden)
+    let headTile: UnsafeMutablePointer<Float>  // a tile of the LM head's result
+    let sampler: Sampler
+
+    private static let headTileCount =
+        TileGeometry.productRowsPerTile * TileGeometry.LMHead.columnsPerTile
+
+    static func byteCount(_ model: ModelConfiguration) -> Int {
+        MemoryArena.byteCount(Float.self, model.hiddenSize)
+            + MemoryArena.byteCount(Float.self, headTileCount)
+            + Sampler.byteCount(vocabularyCount: model.vocabularyCount)
+    }
+
+    init(_ model: ModelConfiguration, kernels: Kernels, arena: MemoryArena) {
+        row = arena.cutFloor(Float.self, model.hiddenSize)
+        headTile = arena.cutFloor(Float.self, Self.headTileCount)
+        sampler = Sampler(
+            vocabularyCount: model.vocabularyCount, kernels: kernels, arena: arena)
+    }
+}
