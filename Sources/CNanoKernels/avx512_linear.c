@@ -61,9 +61,17 @@ NK_INLINE int load_int(const void *source) {
     return value;
 }
 
+// x / (1 + exp(-x)). An estimate of the reciprocal, made exact to the last bits by one of Newton's
+// steps, takes a third of the time of a division. Below -80, where the result is less than 1e-33,
+// the exponent stays put, since the estimate knows no infinities.
 NK_INLINE __m512 silu(__m512 x) {
+    // Of two operands min returns the second if one is NaN.
     __m512 negative = _mm512_xor_ps(x, _mm512_set1_ps(-0.0f));
-    return _mm512_div_ps(x, _mm512_add_ps(_mm512_set1_ps(1.0f), nk_exp(negative)));
+    __m512 sum = _mm512_add_ps(
+        _mm512_set1_ps(1.0f), nk_exp(_mm512_min_ps(_mm512_set1_ps(80.0f), negative)));
+    __m512 estimate = _mm512_rcp14_ps(sum);
+    __m512 error = _mm512_fnmadd_ps(sum, estimate, _mm512_set1_ps(1.0f));
+    return _mm512_mul_ps(x, _mm512_fmadd_ps(estimate, error, estimate));
 }
 
 // Writes a finished tile, (rows, 2 vectors), to the first rows of `output`.

@@ -77,14 +77,21 @@ package enum PeakMeasurement {
     /// The instruction set must be supported.
     package static func operations(
         _ kind: PeakKind, threads: Int, cpus: [Int], instructionSet: InstructionSet = .best,
-        roundCount: Int = roundCount, roundDuration: Double = roundDuration
+        roundDuration: Double = roundDuration
     ) -> Double {
+        SimultaneousRounds.bestRate(
+            threads: threads, cpus: cpus, roundCount: roundCount, duration: roundDuration,
+            work: operations(kind, instructionSet))
+    }
+
+    /// The work whose rate is the peak of operations.
+    static func operations(
+        _ kind: PeakKind, _ instructionSet: InstructionSet
+    ) -> SimultaneousRounds.Work {
         precondition(
             instructionSet.isSupported, "This CPU does not run \(instructionSet.rawValue).")
         let set = instructionSet.peakSet
-        return SimultaneousRounds.bestRate(
-            threads: threads, cpus: cpus, roundCount: roundCount, duration: roundDuration
-        ) { _, _ in nk_run_peak(set, kind.kernelKind, iterationCount) }
+        return { _, _ in nk_run_peak(set, kind.kernelKind, iterationCount) }
     }
 
     /// Bytes a second that `threads` threads together read from memory in order, each from a
@@ -160,25 +167,25 @@ package struct ReadBuffers: Sendable {
     /// Bytes a second of the first `threads` threads together.
     package func readBandwidth(
         threads: Int, instructionSet: InstructionSet = .best,
-        roundCount: Int = PeakMeasurement.roundCount,
         roundDuration: Double = PeakMeasurement.roundDuration
     ) -> Double {
         precondition(threads <= buffers.count, "There is a buffer for \(buffers.count) threads.")
+        return SimultaneousRounds.bestRate(
+            threads: threads, cpus: cpus, roundCount: PeakMeasurement.roundCount,
+            duration: roundDuration, work: reading(instructionSet))
+    }
+
+    /// The work whose rate is the bandwidth; it keeps the memory mapped.
+    func reading(_ instructionSet: InstructionSet) -> SimultaneousRounds.Work {
         precondition(
             instructionSet.isSupported, "This CPU does not run \(instructionSet.rawValue).")
         let set = instructionSet.peakSet
-        return withExtendedLifetime(arenas) {
-            nonisolated(unsafe) let buffers = buffers
-            return SimultaneousRounds.bestRate(
-                threads: threads, cpus: cpus, roundCount: roundCount,
-                duration: roundDuration
-            ) { thread, chunk in
-                let size = Self.chunkByteCount
-                let buffer = buffers[thread]
-                let start = chunk % (buffer.count / size) * size
-                nk_read_all(set, buffer.baseAddress.map { $0 + start }, size)
-                return UInt64(size)
-            }
+        return { [self] thread, chunk in
+            let size = Self.chunkByteCount
+            let buffer = buffers[thread]
+            let start = chunk % (buffer.count / size) * size
+            nk_read_all(set, buffer.baseAddress.map { $0 + start }, size)
+            return UInt64(size)
         }
     }
 }

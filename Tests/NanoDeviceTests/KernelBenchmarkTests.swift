@@ -11,7 +11,7 @@ import Testing
     ) throws -> KernelBenchmarkReport {
         var benchmark = try KernelBenchmark(
             kernels: Kernels(set), threads: threads, cpus: machine.allowedCPUs,
-            byteCount: 8 << 20, roundDuration: 0.0005)
+            byteCount: 8 << 20, roundCount: 2, roundDuration: 0.0002)
         return try benchmark.run(cases)
     }
 

@@ -24,7 +24,7 @@ public enum KVPrecision: String, Sendable, Hashable, CaseIterable {
 public struct EngineConfiguration: Sendable, Hashable {
     /// nil: int8 where the CPU has AVX-512 with VNNI and BF16, for which there are kernels, else f32.
     public var precision: Precision?
-    /// nil: f32 with f32, else bf16.
+    /// nil: the same as the precision.
     public var kvPrecision: KVPrecision?
     /// Inputs that share a scale in int8: 32, 64, 192, or 0 for one scale per output; nil chooses.
     public var groupSize: Int?

@@ -30,7 +30,7 @@ package struct EngineSettings: Sendable {
         precision =
             configuration.precision
             ?? Self.bestPrecision(machine, configuration.instructionSet ?? .best)
-        kvPrecision = configuration.kvPrecision ?? (precision == .f32 ? .f32 : .bf16)
+        kvPrecision = configuration.kvPrecision ?? Self.kvPrecision(for: precision)
         guard kvPrecision != .f32 || precision == .f32 else {
             throw NanoFlowError(
                 .invalidConfiguration, field: "kv-precision",
@@ -67,6 +67,14 @@ package struct EngineSettings: Sendable {
         try budget.check()
         self.limits = limits
         self.budget = budget
+    }
+
+    private static func kvPrecision(for precision: Precision) -> KVPrecision {
+        switch precision {
+        case .f32: .f32
+        case .bf16: .bf16
+        case .int8: .int8
+        }
     }
 
     private static func bestPrecision(

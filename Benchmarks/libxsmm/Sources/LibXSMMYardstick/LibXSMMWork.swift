@@ -41,7 +41,7 @@ struct LibXSMMWork: KernelWork {
             return Operands(weights: parts[0], activations: parts[1], out: parts[2])
         }
         operationsPerPortion = 2 * Double(shape.rows * Self.outputs * shape.inputs)
-        callsPerChunk = max(1, Int(4e6 / operationsPerPortion))
+        callsPerChunk = max(1, Int(1e7 / operationsPerPortion))
         (self.plan, self.arena) = (plan, arena)
     }
 
