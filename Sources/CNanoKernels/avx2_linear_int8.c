@@ -91,14 +91,16 @@ NK_INLINE void add_products(
     }
 }
 
-// sums[row] += (dot product of the group) * weight scale for half a panel.
+// sums[row] += (dot product of the group) * row scale * weight scale for half a panel.
 NK_INLINE void finish_group(
     int rows, const chunk_int8 *chunk, int part, __m256i (*dots)[2], float (*sums)[NK_PANEL]) {
     NK_UNROLL for (int v = 0; v < 2; v++) {
         __m256 scale = _mm256_loadu_ps(chunk->scales + part + v * NK_LANES);
         NK_UNROLL for (int i = 0; i < rows; i++) {
             float *sum = sums[i] + part + v * NK_LANES;
-            __m256 dot = _mm256_cvtepi32_ps(dots[i][v]);
+            ptrdiff_t place = i * chunk->rows.scale_stride + chunk->group / chunk->rows.scale_groups;
+            __m256 row_scale = _mm256_set1_ps(chunk->rows.scales[place]);
+            __m256 dot = _mm256_mul_ps(_mm256_cvtepi32_ps(dots[i][v]), row_scale);
             _mm256_store_ps(sum, _mm256_fmadd_ps(dot, scale, _mm256_load_ps(sum)));
         }
     }
@@ -140,7 +142,7 @@ NK_AVX2 static void any_tile_int8(int rows, chunk_int8 chunk, int row, block_sum
 // The rows of `x` from `row` on.
 static nk_rows_int8 rows_from(nk_rows_int8 x, ptrdiff_t row) {
     x.values += row * x.stride;
-    x.scales += row;
+    x.scales += row * x.scale_stride;
     x.corrections += row * x.group_stride;
     return x;
 }
@@ -171,15 +173,6 @@ NK_AVX2 static void block_int8(
     }
 }
 
-NK_INLINE void scale_rows(int rows, const float *scales, float (*sums)[NK_PANEL]) {
-    for (int i = 0; i < rows; i++) {
-        __m256 scale = _mm256_broadcast_ss(scales + i);
-        for (int j = 0; j < NK_PANEL; j += NK_LANES) {
-            _mm256_store_ps(sums[i] + j, _mm256_mul_ps(_mm256_load_ps(sums[i] + j), scale));
-        }
-    }
-}
-
 NK_AVX2 void nk_avx2_linear_int8(
     nk_rows_int8 x, int rows, nk_matrix_int8 matrix, int first_panel, int panel_count,
     nk_output output) {
@@ -194,7 +187,6 @@ NK_AVX2 void nk_avx2_linear_int8(
             int height = nk_smaller(BLOCK_ROWS, rows - row);
             memset(block.sums, 0, sizeof *block.sums * (size_t)height);
             block_int8(height, rows_from(x, row), &matrix, weights, scales, &block);
-            scale_rows(height, x.scales + row, block.sums);
             block_output.out = output.out + row * output.stride;
             store_rows(height, block.sums, panel, block_output);
         }

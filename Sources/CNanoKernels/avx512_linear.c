@@ -250,9 +250,12 @@ NK_INLINE void int8_tile_of(
     const float *scales = matrix->scales + (ptrdiff_t)panel * groups * NK_PANEL;
     const int32_t *corrections = x->corrections + row * x->group_stride;
     int8_run run = begin_run(x, row, matrix->panels + (ptrdiff_t)panel * left * NK_PANEL);
+    // Sums of the groups that share a row scale; what they come to waits in memory.
     __m512 sums[MAX_INT8_ROWS][2];
+    _Alignas(LINE) float totals[MAX_INT8_ROWS][NK_PANEL];
+    const float *row_scales = x->scales + row * x->scale_stride;
     NK_UNROLL for (int i = 0; i < rows; i++) sums[i][0] = sums[i][1] = _mm512_setzero_ps();
-    for (int g = 0; g < groups; g++, scales += NK_PANEL, corrections++) {
+    for (int g = 0, run_end = x->scale_groups; g < groups; g++, scales += NK_PANEL, corrections++) {
         __m512i dots[MAX_INT8_ROWS][2];
         NK_UNROLL for (int i = 0; i < rows; i++) {
             dots[i][0] = dots[i][1] = _mm512_set1_epi32(corrections[i * x->group_stride]);
@@ -272,11 +275,23 @@ NK_INLINE void int8_tile_of(
                 sums[i][half] = _mm512_fmadd_ps(dot, scale, sums[i][half]);
             }
         }
+        if (g + 1 != run_end && g + 1 != groups) continue;
+        bool is_first = g < x->scale_groups;
+        NK_UNROLL for (int i = 0; i < rows; i++) {
+            __m512 scale = _mm512_set1_ps(row_scales[i * x->scale_stride]);
+            NK_UNROLL for (int half = 0; half < 2; half++) {
+                float *total = totals[i] + half * NK_LANES;
+                __m512 before = is_first ? _mm512_setzero_ps() : _mm512_load_ps(total);
+                _mm512_store_ps(total, _mm512_fmadd_ps(sums[i][half], scale, before));
+                sums[i][half] = _mm512_setzero_ps();
+            }
+        }
+        row_scales++;
+        run_end += x->scale_groups;
     }
     NK_UNROLL for (int i = 0; i < rows; i++) {
-        __m512 scale = _mm512_set1_ps(x->scales[row + i]);
-        sums[i][0] = _mm512_mul_ps(sums[i][0], scale);
-        sums[i][1] = _mm512_mul_ps(sums[i][1], scale);
+        sums[i][0] = _mm512_load_ps(totals[i]);
+        sums[i][1] = _mm512_load_ps(totals[i] + NK_LANES);
     }
     output.out += row * output.stride;
     store_tile(rows, sums, panel, output);

@@ -99,12 +99,12 @@ static void linear_int8(
                     x.values + row * x.stride, weights, first,
                     nk_smaller(first + matrix.group_size, inputs), dots);
                 int32_t correction = x.corrections[row * x.group_stride + g];
+                float row_scale = x.scales[row * x.scale_stride + g / x.scale_groups];
                 for (int j = 0; j < NK_PANEL; j++) {
                     float dot = (float)(dots[j] + correction);
-                    sums[j] += dot * scales[(ptrdiff_t)g * NK_PANEL + j];
+                    sums[j] += dot * scales[(ptrdiff_t)g * NK_PANEL + j] * row_scale;
                 }
             }
-            for (int j = 0; j < NK_PANEL; j++) sums[j] *= x.scales[row];
             store_panel(sums, row, panel, output);
         }
     }

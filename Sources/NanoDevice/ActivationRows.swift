@@ -13,13 +13,13 @@ package struct ActivationRows: Sendable {
     /// Elements from one row to the next.
     package let stride: Int
     private nonisolated(unsafe) let values: UnsafeMutableRawPointer
-    private nonisolated(unsafe) let scales: UnsafeMutablePointer<Float>  // (row), int8 only
+    private nonisolated(unsafe) let scales: UnsafeMutablePointer<Float>  // (row, scale)
     private nonisolated(unsafe) let corrections: UnsafeMutablePointer<Int32>  // (row, group)
 
     /// Bytes that the rows take up in an arena.
     package static func byteCount(capacity: Int, width: Int, format: MatrixFormat) -> Int {
         MemoryArena.byteCount(UInt8.self, capacity * rowByteCount(width, format))
-            + MemoryArena.byteCount(Float.self, capacity)
+            + MemoryArena.byteCount(Float.self, capacity * max(1, format.scaleCount(width)))
             + MemoryArena.byteCount(Int32.self, capacity * max(1, format.groupCount(width)))
     }
 
@@ -38,7 +38,7 @@ package struct ActivationRows: Sendable {
         let rowByteCount = Self.rowByteCount(width, format)
         stride = rowByteCount / format.elementByteCount
         let bytes = arena.cut(UInt8.self, count: capacity * rowByteCount)
-        let scales = arena.cut(Float.self, count: capacity)
+        let scales = arena.cut(Float.self, count: capacity * max(1, format.scaleCount(width)))
         let groups = max(1, format.groupCount(width))
         let corrections = arena.cut(Int32.self, count: capacity * groups)
         guard let base = bytes.baseAddress, let scaleBase = scales.baseAddress,
@@ -71,9 +71,21 @@ package struct ActivationRows: Sendable {
             kernels.functions.pointee.rotate(
                 x, count, Int32(format.rotationRun), MatrixFormat.rotationSigns,
                 format.rotationScales.activations)
+            quantize(x, row: row, groupSize: groupSize, format: format, kernels: kernels)
+        }
+    }
+
+    private func quantize(
+        _ x: UnsafePointer<Float>, row: Int, groupSize: Int, format: MatrixFormat, kernels: Kernels
+    ) {
+        let out = integers(row: row)
+        let rowScales = scales + row * format.scaleCount(width)
+        let rowCorrections = corrections + row * format.groupCount(width)
+        let step = min(width, groupSize * format.scaleGroups)
+        for (index, first) in Swift.stride(from: 0, to: width, by: step).enumerated() {
             kernels.functions.pointee.quantize_int8(
-                x, count, Int32(groupSize), integers(row: row), scales + row,
-                corrections + row * format.groupCount(width))
+                x + first, Int32(min(step, width - first)), Int32(groupSize), out + first,
+                rowScales + index, rowCorrections + index * format.scaleGroups)
         }
     }
 
@@ -93,7 +105,9 @@ package struct ActivationRows: Sendable {
     func integers(row: Int, format: MatrixFormat) -> nk_rows_int8 {
         let groups = format.groupCount(width)
         return nk_rows_int8(
-            values: integers(row: row), stride: stride, scales: scales + row,
+            values: integers(row: row), stride: stride,
+            scales: scales + row * format.scaleCount(width),
+            scale_stride: format.scaleCount(width), scale_groups: Int32(format.scaleGroups),
             corrections: corrections + row * groups, group_stride: groups)
     }
 }

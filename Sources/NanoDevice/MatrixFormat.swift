@@ -4,9 +4,9 @@ package enum MatrixFormat: Sendable, Hashable {
     case f32
     /// bfloat16.
     case bf16
-    /// 8-bit integers; each run of `groupSize` inputs of an output shares a scale, and all inputs of
-    /// a token share one. A multiple of 4, at least 4; a group size of the number of inputs or more
-    /// means one scale per output.
+    /// 8-bit integers; each run of `groupSize` inputs of an output shares a scale, as do the same
+    /// inputs of a token, or some runs of them: ``scaleGroups``. A multiple of 4, at least 4; a group
+    /// size of the number of inputs or more means one scale per output and per token.
     case int8(groupSize: Int)
 
     /// Inputs of a row as stored, padded to what one dot-product instruction takes.
@@ -22,6 +22,20 @@ package enum MatrixFormat: Sendable, Hashable {
     package func groupCount(_ inputs: Int) -> Int {
         guard case .int8(let size) = self else { return 0 }
         return (inputs + size - 1) / size
+    }
+
+    /// Groups that share a scale of the activations: about 128 inputs.
+    ///
+    /// Multiplying a row's scale in costs the matrix product as much as a weight scale does; two
+    /// groups of 64 to a scale lose little precision and save half of that (docs/LOG.md).
+    package var scaleGroups: Int {
+        guard case .int8(let size) = self else { return 1 }
+        return max(1, 128 / size)
+    }
+
+    /// Scales of a row of activations.
+    package func scaleCount(_ inputs: Int) -> Int {
+        (groupCount(inputs) + scaleGroups - 1) / scaleGroups
     }
 
     /// The length of the runs of inputs that are rotated before they are rounded; 1 is none.

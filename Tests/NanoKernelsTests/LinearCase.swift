@@ -52,6 +52,9 @@ struct LinearCase {
         if case .int8(let size) = format { size } else { shape.inputs }
     }
     private var groups: Int { (shape.inputs + groupSize - 1) / groupSize }
+    /// Groups that share a scale of the row: one, two or three, whatever the case.
+    private var scaleGroups: Int { 1 + (shape.rows + shape.outputs) % 3 }
+    private var scaleCount: Int { (groups + scaleGroups - 1) / scaleGroups }
 
     /// `extremes`: weights and rows hold nothing but 1 and -1, the ends of int8 once quantized.
     init(_ format: LinearFormat, _ shape: LinearShape, seed: UInt64, extremes: Bool = false) {
@@ -101,13 +104,22 @@ struct LinearCase {
                 xBF16 += converted
             } else if case .int8 = format {
                 var quantized = [Int8](repeating: .max, count: paddedInputs)
-                var scale = Float.nan
-                var corrections = [Int32](repeating: .max, count: groups)
-                kernels.quantize_int8(
-                    values, Int32(shape.inputs), Int32(groupSize), &quantized, &scale, &corrections)
+                for first in Swift.stride(
+                    from: 0, to: shape.inputs, by: groupSize * scaleGroups)
+                {
+                    let part = Array(values[first...].prefix(groupSize * scaleGroups))
+                    var scale = Float.nan
+                    let partGroups = (part.count + groupSize - 1) / groupSize
+                    var corrections = [Int32](repeating: .max, count: partGroups)
+                    quantized.withUnsafeMutableBufferPointer {
+                        kernels.quantize_int8(
+                            part, Int32(part.count), Int32(groupSize),
+                            $0.baseAddress.map { $0 + first }, &scale, &corrections)
+                    }
+                    xScales.append(scale)
+                    xCorrections += corrections
+                }
                 xInt8 += quantized
-                xScales.append(scale)
-                xCorrections += corrections
             }
         }
     }
@@ -169,7 +181,7 @@ extension LinearCase {
         _ output: nk_output
     ) {
         let values = Array(xInt8[(rows.lowerBound * paddedInputs)...])
-        let scales = Array(xScales[rows.lowerBound...])
+        let scales = Array(xScales[(rows.lowerBound * scaleCount)...])
         let corrections = Array(xCorrections[(rows.lowerBound * groups)...])
         panelsInt8.withUnsafeBufferPointer { panels in
             weightScales.withUnsafeBufferPointer { weightScales in
@@ -178,7 +190,8 @@ extension LinearCase {
                         corrections.withUnsafeBufferPointer { corrections in
                             let tile = nk_rows_int8(
                                 values: values.baseAddress, stride: paddedInputs,
-                                scales: scales.baseAddress,
+                                scales: scales.baseAddress, scale_stride: scaleCount,
+                                scale_groups: Int32(scaleGroups),
                                 corrections: corrections.baseAddress, group_stride: groups)
                             let matrix = nk_matrix_int8(
                                 panels: panels.baseAddress, scales: weightScales.baseAddress,
@@ -197,7 +210,7 @@ extension LinearCase {
 
 extension LinearCase {
     /// The operands as the format rounds them, worked out without the packing code, with scales
-    /// multiplied in: int8 weights have one for each group of inputs, rows a single one.
+    /// multiplied in: int8 weights have one for each group of inputs, rows one for some groups.
     private func rounded(_ values: [Float], groupSize: Int) -> [Double] {
         switch format {
         case .f32: values.map(Double.init)
@@ -220,7 +233,7 @@ extension LinearCase {
     /// each of its inputs, relative to the sum of the absolute terms.
     func reference() -> (products: [Double], tolerances: [Double]) {
         let w = rounded(weights, groupSize: groupSize)
-        let x = rounded(x, groupSize: shape.inputs)
+        let x = rounded(x, groupSize: min(shape.inputs, groupSize * scaleGroups))
         let inputs = shape.inputs
         var products: [Double] = []
         var tolerances: [Double] = []

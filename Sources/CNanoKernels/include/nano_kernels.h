@@ -70,12 +70,15 @@ typedef struct {
     int group_size;
 } nk_matrix_int8;
 
-// int8 rows: values[row][K4], the extra inputs zero; one scale a row; corrections[row][g] is -128
-// times the sum of the row's values in group g, which makes up for the + 128 of the weights.
+// int8 rows: values[row][K4], the extra inputs zero; scales[row][g / scale_groups], so that as many
+// groups of the matrix share a scale of the row; corrections[row][g] is -128 times the sum of the
+// row's values in group g, which makes up for the + 128 of the weights.
 typedef struct {
     const int8_t *values;
     ptrdiff_t stride;  // of values, bytes: at least K4
     const float *scales;
+    ptrdiff_t scale_stride;
+    int scale_groups;
     const int32_t *corrections;
     ptrdiff_t group_stride;  // of corrections, elements: number of groups
 } nk_rows_int8;
@@ -125,8 +128,9 @@ typedef struct {
     void (*linear_bf16)(
         const nk_bf16 *x, ptrdiff_t x_stride, int rows, nk_matrix_bf16 matrix, int first_panel,
         int panel_count, nk_output output);
-    // The same on int8: per group, an exact integer dot product; then, in f32 and groups ascending,
-    // acc += (dot + correction) * weight scale, and last of all acc * row scale.
+    // The same on int8: per group, an exact integer dot product; then the sum in f32, groups
+    // ascending, of (dot + correction) * weight scale * row scale. Groups that share a row scale may
+    // be added up before it is multiplied in.
     void (*linear_int8)(
         nk_rows_int8 x, int rows, nk_matrix_int8 matrix, int first_panel, int panel_count,
         nk_output output);
@@ -141,7 +145,7 @@ typedef struct {
     // activations alike, with scales whose product is 1 / run, keeps every dot product and spreads
     // what sticks out of a group over all of it, before it is rounded.
     void (*rotate)(float *x, int count, int run, uint64_t signs, float scale);
-    // One row, symmetric, one scale: *scale = max|x| / 127, value = round to nearest even of
+    // A part of a row, symmetric, one scale: *scale = max|x| / 127, value = round to nearest even of
     // x / scale; a row of zeros has scale 0. Writes count rounded up to 4, the extra elements zero,
     // and the correction of each group.
     void (*quantize_int8)(
