@@ -17,10 +17,12 @@ package protocol TiledProgram: AnyObject {
 /// Worker threads, one a core, that run tiled programs one after another.
 ///
 /// Each unit walks a program's operations in order: it waits on the counters of an operation's
-/// dependencies, then takes tiles from the operation's counter until none is left. A unit that the
-/// system has put aside holds up only the tile it has in hand. No lock is taken and nothing is
-/// allocated while a program runs; units without a program spin briefly, then sleep. Each operation
-/// costs a unit two readings of the clock, which ``times`` sums up.
+/// dependencies, then takes tiles until none is left. The tiles of an operation are shared out in
+/// as many ways, runs of neighbours, as there are units: a unit takes its own way's first, so that
+/// operations whose tiles follow the same rows find them in the unit's caches, and then helps the
+/// others. A unit that the system has put aside holds up only the tile it has in hand. No lock is
+/// taken and nothing is allocated while a program runs; units without a program spin briefly, then
+/// sleep. Each operation costs a unit two readings of the clock, which ``times`` sums up.
 ///
 /// `@unchecked Sendable`: `submit` and `stop` belong to one thread at a time (the engine's), the
 /// counters are atomic, and a slot's plain fields are written before `submitted` is released.
@@ -133,7 +135,8 @@ private final class ProgramSlot {
     /// Operation i depends on `dependencies[dependencyEnds[i - 1]..<dependencyEnds[i]]`.
     private let dependencyEnds: UnsafeMutablePointer<Int>
     private var dependencies: UnsafeMutableBufferPointer<Int>
-    private let claimed: UnsafeMutablePointer<Atomic<Int>>
+    private let unitCount: Int
+    private let claimed: UnsafeMutablePointer<Atomic<Int>>  // (operation, way)
     private let finished: UnsafeMutablePointer<Atomic<Int>>
     private let isAnnounced = Atomic<Bool>(false)
     /// Units that have left the program; all of them before the slot is filled again.
@@ -145,17 +148,16 @@ private final class ProgramSlot {
         tileCounts = .allocate(capacity: capacity)
         dependencyEnds = .allocate(capacity: capacity)
         dependencies = .allocate(capacity: 2 * capacity)
-        claimed = .allocate(capacity: capacity)
+        unitCount = times.unitCount
+        claimed = .allocate(capacity: capacity * unitCount)
         finished = .allocate(capacity: capacity)
-        for index in 0..<capacity {
-            (claimed + index).initialize(to: Atomic(0))
-            (finished + index).initialize(to: Atomic(0))
-        }
+        for index in 0..<capacity * unitCount { (claimed + index).initialize(to: Atomic(0)) }
+        for index in 0..<capacity { (finished + index).initialize(to: Atomic(0)) }
         departed = Atomic(times.unitCount)
     }
 
     deinit {
-        claimed.deinitialize(count: capacity).deallocate()
+        claimed.deinitialize(count: capacity * unitCount).deallocate()
         finished.deinitialize(count: capacity).deallocate()
         dependencies.deallocate()
         dependencyEnds.deallocate()
@@ -177,7 +179,9 @@ private final class ProgramSlot {
             }
             dependencyEnds[index] = dependencyCount
             tileCounts[index] = program.tileCount(of: index)
-            claimed[index].store(0, ordering: .relaxed)
+            for way in 0..<unitCount {
+                claimed[index * unitCount + way].store(0, ordering: .relaxed)
+            }
             finished[index].store(0, ordering: .relaxed)
         }
         isAnnounced.store(false, ordering: .relaxed)
@@ -215,12 +219,22 @@ private final class ProgramSlot {
             running: 0)
     }
 
+    /// Runs the unit's own way first, then what is left of the others'.
+    ///
+    ///     7 tiles, 2 ways:  [ 0 1 2 )[ 3 4 5 6 )
     private func runTiles(of index: Int, _ program: any TiledProgram, _ unit: Int) {
-        while true {
-            let tile = claimed[index].wrappingAdd(1, ordering: .relaxed).oldValue
-            guard tile < tileCounts[index] else { return }
-            program.run(operation: index, tile: tile, unit: unit)
-            finished[index].wrappingAdd(1, ordering: .releasing)
+        let count = tileCounts[index]
+        for offset in 0..<unitCount {
+            let way = (unit + offset) % unitCount
+            let tiles = count * way / unitCount..<count * (way + 1) / unitCount
+            let next = claimed + index * unitCount + way
+            // Looked at first: on many units most of the others' ways are done.
+            while next.pointee.load(ordering: .relaxed) < tiles.count {
+                let tile = next.pointee.wrappingAdd(1, ordering: .relaxed).oldValue
+                guard tile < tiles.count else { break }
+                program.run(operation: index, tile: tiles.lowerBound + tile, unit: unit)
+                finished[index].wrappingAdd(1, ordering: .releasing)
+            }
         }
     }
 

@@ -29,7 +29,8 @@ struct EngineOptions: ParsableArguments {
             """)
     var precision: Precision?
 
-    @Option(help: "KV cache: f32 (only with --precision f32), bf16 or int8 (default: as --precision).")
+    @Option(
+        help: "KV cache: f32 (only with --precision f32), bf16 or int8 (default: as --precision).")
     var kvPrecision: KVPrecision?
 
     @Option(

@@ -62,7 +62,7 @@ final class Step: TiledProgram {
         case .lmHead:
             products[index] = TileGeometry.Product(
                 rowCount: input.logitRowCount, panelCount: operation.matrix.panelCount,
-                panelsPerTile: TileGeometry.LMHead.panelsPerTile, unitCount: shared.unitCount)
+                panelsPerTile: TileGeometry.LMHead.panelsPerTile)
             return products[index].tileCount
         case .prefillAttention:
             return input.prefillPieceCount * shared.model.kvHeadCount
@@ -259,8 +259,8 @@ final class Step: TiledProgram {
             block_table: UnsafePointer(shared.tables.blockTable(Int(piece.slot))),
             scale: 1 / Float(model.headDimension).squareRoot(), next_block_table: nil,
             next_kv_head: 0)
-        // Units take tiles in turn: this is what this one will most likely read next.
-        let next = tile + shared.unitCount
+        // The unit's next tile, but for the last one of its way.
+        let next = tile + 1
         if next < pieceCount * model.kvHeadCount {
             let nextPiece = pieces[next / model.kvHeadCount]
             let firstBlock = Int(nextPiece.item?.index ?? 0) * blocksPerItem

@@ -5,52 +5,48 @@ package enum TileGeometry {
     /// Rows of a matrix product in one tile: their activations stay in the second-level cache.
     static let productRowsPerTile = 192
 
-    /// Tiles of a matrix product: runs of panels times runs of rows, panels first.
+    /// Tiles of a matrix product: blocks of rows times runs of panels, the panels of a block
+    /// together: a unit's next panels lie behind those it has read, and the kernels ask for them.
     package struct Product: Sendable {
         let rowCount: Int
         let panelCount: Int
+        let rowsPerTile: Int
         let panelsPerTile: Int
-        let unitCount: Int
 
         /// Aims at some eight tiles a unit: few enough to be cheap, many enough that a unit which
         /// the system puts aside leaves little undone.
         package init(rowCount: Int, panelCount: Int, unitCount: Int) {
-            let rowTiles = ceiling(rowCount, productRowsPerTile)
-            let wanted = max(1, 8 * unitCount / max(1, rowTiles))
-            self.init(
-                rowCount: rowCount, panelCount: panelCount,
-                panelsPerTile: max(1, panelCount / wanted), unitCount: unitCount)
+            rowsPerTile = Self.rowsPerTile(rowCount)
+            let blocks = max(1, ceiling(rowCount, rowsPerTile))
+            let wanted = max(1, 8 * unitCount / blocks)
+            panelsPerTile = max(1, panelCount / wanted)
+            self.rowCount = rowCount
+            self.panelCount = panelCount
         }
 
-        package init(rowCount: Int, panelCount: Int, panelsPerTile: Int, unitCount: Int) {
+        package init(rowCount: Int, panelCount: Int, panelsPerTile: Int) {
+            rowsPerTile = Self.rowsPerTile(rowCount)
             self.rowCount = rowCount
             self.panelCount = panelCount
             self.panelsPerTile = panelsPerTile
-            self.unitCount = unitCount
+        }
+
+        /// As few blocks as possible, of nearly the same height.
+        private static func rowsPerTile(_ rowCount: Int) -> Int {
+            max(1, ceiling(rowCount, max(1, ceiling(rowCount, productRowsPerTile))))
         }
 
         private var panelTileCount: Int { ceiling(panelCount, panelsPerTile) }
-        package var tileCount: Int { ceiling(rowCount, productRowsPerTile) * panelTileCount }
+        package var tileCount: Int { ceiling(rowCount, rowsPerTile) * panelTileCount }
 
         package func rows(_ tile: Int) -> Range<Int> {
-            let first = tile / panelTileCount * productRowsPerTile
-            return first..<min(first + productRowsPerTile, rowCount)
+            let first = tile / panelTileCount * rowsPerTile
+            return first..<min(first + rowsPerTile, rowCount)
         }
 
         package func panels(_ tile: Int) -> Range<Int> {
-            let first = place(tile % panelTileCount) * panelsPerTile
+            let first = tile % panelTileCount * panelsPerTile
             return first..<min(first + panelsPerTile, panelCount)
-        }
-
-        /// Units take tiles in turn; each shall find its next panels behind those it has read, for
-        /// the kernels ask for these ahead.
-        ///
-        ///     2 units, 7 tiles:  tile  0 1 2 3 4 5 6
-        ///                        place 0 4 1 5 2 6 3
-        private func place(_ tile: Int) -> Int {
-            let (way, step) = (tile % unitCount, tile / unitCount)
-            let (share, rest) = (panelTileCount / unitCount, panelTileCount % unitCount)
-            return way * share + min(way, rest) + step
         }
     }
 
