@@ -243,9 +243,16 @@ NK_INLINE void add_values(
     }
 }
 
+// The scales of the block read next, behind its panels.
+NK_INLINE void ask_scales(const attention_tile *tile, const key_block *block) {
+    const char *scales = (const char *)block->ahead + (ptrdiff_t)tile->head_dim * 2 * NK_KV_BLOCK;
+    NK_UNROLL for (int i = 0; i < 2 * PARTS; i++) _mm_prefetch(scales + i * 64, _MM_HINT_T0);
+}
+
 NK_INLINE void attend_pairs(
     int pairs, nk_kv_type type, attention_tile *tile, const key_block *block) {
     __m512i scores[MAX_PAIRS][PARTS];
+    if (type == NK_KV_INT8) ask_scales(tile, block);
     // As many sums as hide the latency of a multiply-add, and fit the registers.
     int parts = pairs <= 4 ? 4 : 2;
     NK_UNROLL for (int first = 0; first < PARTS; first += parts) {
