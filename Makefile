@@ -40,7 +40,7 @@ packages:
 
 # The formatter's rules; the compiler's warnings are errors in every build.
 lint:
-	swift format lint --strict --recursive Package.swift Sources Tests Examples
+	swift format lint --strict --recursive Package.swift Sources Tests Examples Benchmarks
 
 # All unit and model tests; `test` without the formatter.
 test-unit: model packages
