@@ -1,14 +1,27 @@
 import Foundation
+import NanoDevice
 import NanoFlow
 import NanoTestSupport
 import Testing
 
 /// An answer depends on the request alone: not on the batch, the threads, the chunks, the pool.
 @Suite struct BatchInvarianceTests {
-    static let precisions: [EngineConfiguration] = [
-        EngineConfiguration(precision: .f32), EngineConfiguration(precision: .bf16),
-        EngineConfiguration(precision: .int8, groupSize: 32),
-    ]
+    static let precisions: [EngineConfiguration] = {
+        let best = [
+            EngineConfiguration(precision: .f32), EngineConfiguration(precision: .bf16),
+            EngineConfiguration(precision: .int8, groupSize: 32),
+            EngineConfiguration(precision: .int8, kvPrecision: .bf16, groupSize: 0),
+        ]
+        let others = InstructionSet.allCases.filter { $0.isSupported && $0 != .best }
+        return best
+            + others.flatMap { set in
+                [Precision.bf16, .int8].map {
+                    var configuration = EngineConfiguration(precision: $0)
+                    configuration.instructionSet = set
+                    return configuration
+                }
+            }
+    }()
 
     /// Prompts of 1 to 120 tokens.
     static let prompts: [[Int]] = {
@@ -72,10 +85,12 @@ import Testing
         #expect(roomy.engine.inbox.preemptionCount == 0)
         await roomy.shutdown()
         var tight = configuration
-        // 33 blocks: one sequence of the context's 512 tokens and one block more; a block holds
-        // 16 tokens of 2 layers, keys and values, 2 heads, 16 dimensions.
+        // 9 blocks: one sequence of the context's 512 tokens and one block more.
         tight.kvCacheByteCount =
-            33 * 16 * 2 * 2 * 2 * 16 * (configuration.precision == .f32 ? 4 : 2)
+            9
+            * KVArena.blockByteCount(
+                layers: 2, kvHeads: 2, headDimension: 16,
+                type: roomy.engine.settings.kvPrecision.kernelType)
         let llm = try await tinyModel(tight)
         let answers = try await withThrowingTaskGroup(of: (Int, Completion).self) { group in
             for (index, prompt) in prompts.enumerated() {
@@ -123,6 +138,42 @@ import Testing
         for index in stride(from: 0, to: 64, by: 7) {
             let alone = try await llm.generate(prompts[index], sampling: sampling)
             #expect(alone == together[index], "prompt \(index)")
+        }
+        await llm.shutdown()
+    }
+
+    /// The prompt is longer than an item of those that attention is cut into.
+    @Test(arguments: [KVPrecision.bf16, .int8])
+    func aLongPromptMayBeCutAnywhere(kvPrecision: KVPrecision) async throws {
+        var random = SeededGenerator(seed: 12)
+        let prompt = (0..<560).map { _ in Int.random(in: 0..<40_000, using: &random) }
+        let sampling = SamplingParameters(
+            temperature: 0, maxTokens: 16, ignoresEndOfSequence: true, logprobCount: 0)
+        var expected: Completion?
+        for (chunk, threads) in [(1024, 1), (190, 3), (1, 2)] {
+            let llm = try await LLM(
+                model: Fixture.defaultModelPath,
+                configuration: EngineConfiguration(
+                    kvPrecision: kvPrecision, threadCount: threads, maxSequences: 4,
+                    maxBatchedTokens: chunk, maxModelLength: 600))
+            let completion = try await llm.generate(.tokens(prompt), sampling: sampling)
+            #expect(completion == expected ?? completion, "\(chunk), \(threads)")
+            expected = completion
+            await llm.shutdown()
+        }
+    }
+
+    @Test func theLikeliestTokenIsTheSameWithoutAllLogits() async throws {
+        let llm = try await tinyModel(EngineConfiguration(precision: .f32))
+        for prompt in Self.prompts.suffix(20) {
+            var tokens: [[Int]] = []
+            for count in [nil, 0] {
+                let sampling = SamplingParameters(
+                    temperature: 0, maxTokens: 12, ignoresEndOfSequence: true, logprobCount: count)
+                tokens.append(
+                    try await llm.generate(.tokens(prompt), sampling: sampling).tokens.map(\.id))
+            }
+            #expect(tokens[0] == tokens[1])
         }
         await llm.shutdown()
     }

@@ -8,7 +8,7 @@ struct Activations {
     let normed: ActivationRows  // (row, hidden): input of qkv and of gate-up
     let qkv: FloatRows  // (row, query | key | value)
     let attended: FloatRows  // (row, query heads x head dimension)
-    let attentionRecords: FloatRows  // (record, query heads x NK_ATTENTION_RECORD)
+    let attentionRecords: UnsafeMutablePointer<Float>  // (record, query heads, NK_ATTENTION_RECORD)
     let attendedInput: ActivationRows  // as attended, input of the output projection
     let gated: FloatRows  // (row, feed-forward): silu(gate) x up
     let activated: ActivationRows  // (row, feed-forward): input of down
@@ -31,7 +31,6 @@ struct Activations {
         return [
             (rows, model.hiddenSize), (rows, model.qkvSize),
             (rows, model.headCount * model.headDimension),
-            (StepInput.recordCount, model.headCount * Int(NK_ATTENTION_RECORD)),
             (rows, model.feedForwardSize), (limits.logitRows, model.vocabularyCount),
         ]
     }
@@ -47,6 +46,10 @@ struct Activations {
         ]
     }
 
+    private static func recordNumbers(_ model: ModelConfiguration) -> Int {
+        StepInput.recordCount * model.headCount * Int(NK_ATTENTION_RECORD)
+    }
+
     private static func candidateStride(_ model: ModelConfiguration) -> Int {
         TileGeometry.LMHead.columnTileCount(panelCount: (model.vocabularyCount + 31) / 32)
     }
@@ -60,7 +63,7 @@ struct Activations {
         let inputs = inputs(model, limits).reduce(0) {
             $0 + ActivationRows.byteCount(capacity: $1.rows, width: $1.width, format: format)
         }
-        return floats + inputs
+        return floats + inputs + MemoryArena.byteCount(Float.self, recordNumbers(model))
             + MemoryArena.byteCount(Candidate.self, limits.logitRows * candidateStride(model))
     }
 
@@ -75,9 +78,10 @@ struct Activations {
             ActivationRows(capacity: $0.rows, width: $0.width, format: format, arena: arena)
         }
         (residual, qkv, attended) = (floats[0], floats[1], floats[2])
-        (attentionRecords, gated, logits) = (floats[3], floats[4], floats[5])
+        (gated, logits) = (floats[3], floats[4])
         (normed, attendedInput) = (inputs[0], inputs[1])
         (activated, finalNormed) = (inputs[2], inputs[3])
+        attentionRecords = arena.cutFloor(Float.self, Self.recordNumbers(model))
         candidateStride = Self.candidateStride(model)
         candidates = arena.cutFloor(Candidate.self, limits.logitRows * candidateStride)
     }

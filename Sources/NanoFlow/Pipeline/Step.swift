@@ -224,8 +224,7 @@ final class Step: TiledProgram {
         let attended = shared.activations.attended.row(row)
         if place.recordCount > 0 {
             shared.kernels.functions.pointee.merge_items(
-                shared.activations.attentionRecords.row(Int(place.firstRecord)),
-                place.recordCount, Int32(shared.model.headCount),
+                records(Int(place.firstRecord)), place.recordCount, Int32(shared.model.headCount),
                 Int32(shared.model.headDimension), attended)
         }
         shared.activations.attendedInput.store(
@@ -272,9 +271,13 @@ final class Step: TiledProgram {
             shared.kernels.functions.pointee.attention(attention, cache)
             return
         }
-        let records = shared.activations.attentionRecords.row(Int(record))
         shared.kernels.functions.pointee.attention_item(
-            attention, cache, item, records + firstHead * Int(NK_ATTENTION_RECORD))
+            attention, cache, item, records(Int(record)) + firstHead * Int(NK_ATTENTION_RECORD))
+    }
+
+    private func records(_ first: Int) -> UnsafeMutablePointer<Float> {
+        shared.activations.attentionRecords
+            + first * shared.model.headCount * Int(NK_ATTENTION_RECORD)
     }
 
     private func sample(_ index: Int, _ unit: Int) {
