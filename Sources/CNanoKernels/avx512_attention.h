@@ -1,0 +1,40 @@
+// A tile of attention on its way through the blocks, shared by the two files that work on it.
+#pragma once
+
+#include "avx512.h"
+
+enum {
+    MAX_PAIRS = 8,
+    PARTS = NK_KV_BLOCK / NK_LANES,  // vectors of tokens in a block
+    RECORD_VALUES = NK_ATTENTION_RECORD - NK_MAX_HEAD_DIM,
+};
+
+typedef struct {
+    // As the cache has its keys: (pair, D) of f32, bf16 or s8.
+    _Alignas(64) unsigned char query[MAX_PAIRS][NK_MAX_HEAD_DIM * sizeof(float)];
+    float query_scale[MAX_PAIRS];   // of int8 queries, times the softmax's scale
+    int32_t correction[MAX_PAIRS];  // of int8 queries: -128 * sum, for the keys' + 128
+    int position[MAX_PAIRS];
+    // The item at work, whose sum is still spread over lanes in `sums`, and the items before it.
+    float item[MAX_PAIRS][NK_ATTENTION_RECORD];
+    float total[MAX_PAIRS][NK_ATTENTION_RECORD];
+    float sums[MAX_PAIRS][NK_LANES];
+    float decay[NK_LANES];  // exp(old maximum - new maximum), a pair a lane
+    // exp(score - maximum) of the block: f32, bf16, or u8 with the values' scales multiplied in.
+    _Alignas(64) unsigned char weights[MAX_PAIRS][NK_KV_BLOCK * sizeof(float)];
+    float weight_scale[MAX_PAIRS];  // of int8 weights
+    int pairs;
+    int head_dim;
+    float scale;
+} attention_tile;
+
+// One block of the tile's KV head.
+typedef struct {
+    const unsigned char *start;
+    const unsigned char *ahead;  // read next: each line read asks for its like there
+    int first_position;
+    int visible;  // positions up to that of the tile's last row, 1 to 64
+} key_block;
+
+// One block for all pairs of the tile: scores, softmax, values.
+void nk_avx512_attend_block(nk_kv_type type, attention_tile *tile, const key_block *block);

@@ -1,0 +1,260 @@
+// Attention of up to 8 (row, head) pairs to one block of keys: each vector of K and V is loaded once
+// for all of them. Every pair runs its own chain of operations, so its bits do not depend on the
+// other pairs. bf16 and int8 caches multiply in their own precision: the query and the softmax's
+// weights are rounded to it, and sums are f32 (int8: exact integers, then f32).
+#include "nano_kernels.h"
+
+#if defined(__x86_64__)
+
+#include "avx512_attention.h"
+
+NK_INLINE ptrdiff_t element_bytes(nk_kv_type type) {
+    return type == NK_KV_F32 ? 4 : type == NK_KV_BF16 ? 2 : 1;
+}
+
+NK_INLINE __m512i load_ahead(const key_block *block, ptrdiff_t offset) {
+    _mm_prefetch((const char *)block->ahead + offset, _MM_HINT_T0);
+    return _mm512_loadu_si512(block->start + offset);
+}
+
+// sum + query . key for 16 tokens, of as many dimensions as fill 4 bytes.
+NK_INLINE __m512i multiply_add(nk_kv_type type, __m512i sum, __m512i query, __m512i keys) {
+    if (type == NK_KV_INT8) return _mm512_dpbusd_epi32(sum, keys, query);
+    if (type == NK_KV_BF16) {
+        return _mm512_castps_si512(
+            _mm512_dpbf16_ps(_mm512_castsi512_ps(sum), (__m512bh)query, (__m512bh)keys));
+    }
+    return _mm512_castps_si512(_mm512_fmadd_ps(
+        _mm512_castsi512_ps(query), _mm512_castsi512_ps(keys), _mm512_castsi512_ps(sum)));
+}
+
+// scores[i][part] of the parts [first, first + parts), before any scale.
+NK_INLINE void score_parts(
+    int pairs, int first, int parts, nk_kv_type type, const attention_tile *tile,
+    const key_block *block, __m512i (*scores)[PARTS]) {
+    NK_UNROLL for (int i = 0; i < pairs; i++) {
+        __m512i start = _mm512_setzero_si512();
+        if (type == NK_KV_INT8) start = _mm512_set1_epi32(tile->correction[i]);
+        NK_UNROLL for (int b = first; b < first + parts; b++) scores[i][b] = start;
+    }
+    int steps = tile->head_dim * (int)element_bytes(type) / 4;
+    for (int step = 0; step < steps; step++) {
+        __m512i keys[PARTS];
+        NK_UNROLL for (int b = first; b < first + parts; b++) {
+            keys[b] = load_ahead(block, ((ptrdiff_t)step * PARTS + b) * 64);
+        }
+        NK_UNROLL for (int i = 0; i < pairs; i++) {
+            int word;
+            memcpy(&word, tile->query[i] + 4 * step, sizeof word);
+            __m512i same = _mm512_set1_epi32(word);
+            NK_UNROLL for (int b = first; b < first + parts; b++) {
+                scores[i][b] = multiply_add(type, scores[i][b], same, keys[b]);
+            }
+        }
+    }
+}
+
+// The factors of 16 tokens in an int8 cache: of the keys (0) or of the values (1).
+NK_INLINE __m512 token_scales(
+    const attention_tile *tile, const key_block *block, int of_values, int part) {
+    ptrdiff_t offset = (ptrdiff_t)tile->head_dim * 2 * NK_KV_BLOCK;
+    return _mm512_loadu_ps(block->start + offset + (of_values * PARTS + part) * 64);
+}
+
+NK_INLINE __mmask16 visible_slots(int position, int first) {
+    int count = position + 1 - first;
+    return count >= NK_LANES ? 0xffff : count <= 0 ? 0 : (__mmask16)((1u << count) - 1);
+}
+
+// Writes the weights of one pair in the cache's precision.
+NK_INLINE void store_weights(
+    nk_kv_type type, attention_tile *tile, int pair, const key_block *block, __m512 *weights) {
+    unsigned char *out = tile->weights[pair];
+    if (type == NK_KV_F32) {
+        NK_UNROLL for (int b = 0; b < PARTS; b++) _mm512_storeu_ps(out + 64 * b, weights[b]);
+        return;
+    }
+    if (type == NK_KV_BF16) {
+        NK_UNROLL for (int b = 0; b < PARTS; b++) {
+            _mm256_storeu_si256(
+                (__m256i *)(void *)(out + 32 * b), (__m256i)_mm512_cvtneps_pbh(weights[b]));
+        }
+        return;
+    }
+    // As integers, so that what is not finite reaches the scale and through it the result.
+    __m512i largest = _mm512_setzero_si512();
+    NK_UNROLL for (int b = 0; b < PARTS; b++) {
+        __mmask16 slots =
+            visible_slots(tile->position[pair], block->first_position + b * NK_LANES);
+        weights[b] = _mm512_maskz_mul_ps(slots, weights[b], token_scales(tile, block, 1, b));
+        largest = _mm512_max_epu32(largest, _mm512_castps_si512(weights[b]));
+    }
+    float top = nk_float_of(_mm512_reduce_max_epu32(largest));
+    tile->weight_scale[pair] = top * (1.0f / 255.0f);
+    __m512 factor = _mm512_set1_ps(top > 0x1p-100f ? 255.0f / top : 0.0f);
+    NK_UNROLL for (int b = 0; b < PARTS; b++) {
+        __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(weights[b], factor));
+        _mm_storeu_si128((__m128i *)(void *)(out + 16 * b), _mm512_cvtusepi32_epi8(rounded));
+    }
+}
+
+// Turns scores into weights and brings maximum, decay and sums up to date.
+NK_INLINE void soften(
+    int pairs, nk_kv_type type, attention_tile *tile, const key_block *block,
+    __m512i (*raw)[PARTS]) {
+    __m512 lowest = _mm512_set1_ps(-INFINITY);
+    float old[NK_LANES] = {0};
+    NK_UNROLL for (int i = 0; i < pairs; i++) {
+        __m512 largest = lowest;
+        NK_UNROLL for (int b = 0; b < PARTS; b++) {
+            __m512 score = _mm512_castsi512_ps(raw[i][b]);
+            if (type == NK_KV_INT8) {
+                score = _mm512_mul_ps(
+                    _mm512_cvtepi32_ps(raw[i][b]), token_scales(tile, block, 0, b));
+            }
+            float scale = type == NK_KV_INT8 ? tile->query_scale[i] : tile->scale;
+            score = _mm512_mul_ps(score, _mm512_set1_ps(scale));
+            __mmask16 slots = visible_slots(tile->position[i], block->first_position + b * NK_LANES);
+            score = _mm512_mask_mov_ps(lowest, slots, score);
+            raw[i][b] = _mm512_castps_si512(score);
+            largest = _mm512_max_ps(score, largest);
+        }
+        float before = tile->item[i][0], top = nk_max_lanes(largest);
+        float now = top > before ? top : before;
+        tile->item[i][0] = now;
+        old[i] = before - now;
+    }
+    _mm512_storeu_ps(tile->decay, nk_exp(_mm512_loadu_ps(old)));
+    NK_UNROLL for (int i = 0; i < pairs; i++) {
+        __m512 weights[PARTS];
+        __m512 maximum = _mm512_set1_ps(tile->item[i][0]);
+        NK_UNROLL for (int b = 0; b < PARTS; b++) {
+            __m512 score = _mm512_castsi512_ps(raw[i][b]);
+            __mmask16 seen = _mm512_cmp_ps_mask(score, lowest, _CMP_NEQ_UQ);
+            weights[b] = _mm512_maskz_mov_ps(seen, nk_exp(_mm512_sub_ps(score, maximum)));
+        }
+        __m512 sum = _mm512_add_ps(
+            _mm512_add_ps(weights[0], weights[1]), _mm512_add_ps(weights[2], weights[3]));
+        __m512 decay = _mm512_set1_ps(tile->decay[i]);
+        sum = _mm512_fmadd_ps(_mm512_loadu_ps(tile->sums[i]), decay, sum);
+        _mm512_storeu_ps(tile->sums[i], sum);
+        store_weights(type, tile, i, block, weights);
+    }
+}
+
+enum { MOST_VECTORS = 4 };
+
+// sums[i][v] += weight * V of the tokens that lie together in a 32-bit lane, from slot `t` on.
+// `some`: pairs may see just a part of them, and what they do not see may hold anything.
+NK_INLINE void add_tokens(
+    int pairs, int vectors, nk_kv_type type, bool some, const attention_tile *tile,
+    const key_block *block, int column, int t, __m512i (*sums)[MOST_VECTORS]) {
+    int tokens = 4 / (int)element_bytes(type);
+    ptrdiff_t panel = (ptrdiff_t)tile->head_dim * NK_KV_BLOCK * element_bytes(type);
+    ptrdiff_t offset = panel + (ptrdiff_t)t / tokens * tile->head_dim * 4 + (ptrdiff_t)column * 4;
+    __m512i weights[MAX_PAIRS], seen[MAX_PAIRS];
+    NK_UNROLL for (int i = 0; i < pairs; i++) {
+        int word;
+        memcpy(&word, tile->weights[i] + t * element_bytes(type), sizeof word);
+        weights[i] = _mm512_set1_epi32(word);
+        int count = tile->position[i] + 1 - block->first_position - t;
+        if (some) seen[i] = _mm512_set1_epi32(count >= tokens ? -1 : count > 0 ? 0xffff : 0);
+    }
+    NK_UNROLL for (int v = 0; v < vectors; v++) {
+        __m512i values = load_ahead(block, offset + v * 64);
+        NK_UNROLL for (int i = 0; i < pairs; i++) {
+            __m512i own = some ? _mm512_and_si512(values, seen[i]) : values;
+            sums[i][v] = type == NK_KV_INT8 ? _mm512_dpbusd_epi32(sums[i][v], weights[i], own)
+                                            : multiply_add(type, sums[i][v], weights[i], own);
+        }
+    }
+}
+
+// values[i][column...] = values * decay + sum over the block's tokens, ascending, of weight * V,
+// for `vectors` x 16 columns.
+NK_INLINE void add_values(
+    int pairs, int vectors, nk_kv_type type, attention_tile *tile, const key_block *block,
+    int column) {
+    bool is_int8 = type == NK_KV_INT8;
+    __m512i sums[MAX_PAIRS][MOST_VECTORS];
+    NK_UNROLL for (int i = 0; i < pairs; i++) {
+        __m512 decay = _mm512_set1_ps(tile->decay[i]);
+        NK_UNROLL for (int v = 0; v < vectors; v++) {
+            const float *at = &tile->item[i][RECORD_VALUES + column + v * NK_LANES];
+            sums[i][v] = is_int8 ? _mm512_setzero_si512()
+                                 : _mm512_castps_si512(_mm512_mul_ps(_mm512_loadu_ps(at), decay));
+        }
+    }
+    int tokens = 4 / (int)element_bytes(type), t = 0;
+    // Slots that all pairs see; the first pair sees least. Weights of int8 tokens out of sight are
+    // 0, and any s8 times 0 is 0, so there no slot needs care.
+    int common = tile->position[0] + 1 - block->first_position;
+    int end = is_int8 ? NK_KV_BLOCK : nk_smaller(common, NK_KV_BLOCK) / tokens * tokens;
+    for (; t < end; t += tokens) {
+        add_tokens(pairs, vectors, type, false, tile, block, column, t, sums);
+    }
+    for (; !is_int8 && t < block->visible; t += tokens) {
+        add_tokens(pairs, vectors, type, true, tile, block, column, t, sums);
+    }
+    NK_UNROLL for (int i = 0; i < pairs; i++) {
+        NK_UNROLL for (int v = 0; v < vectors; v++) {
+            float *at = &tile->item[i][RECORD_VALUES + column + v * NK_LANES];
+            __m512 result = _mm512_castsi512_ps(sums[i][v]);
+            if (is_int8) {
+                __m512 before = _mm512_mul_ps(_mm512_loadu_ps(at), _mm512_set1_ps(tile->decay[i]));
+                result = _mm512_fmadd_ps(
+                    _mm512_cvtepi32_ps(sums[i][v]), _mm512_set1_ps(tile->weight_scale[i]), before);
+            }
+            _mm512_storeu_ps(at, result);
+        }
+    }
+}
+
+// The scales of the block read next, behind its panels.
+NK_INLINE void ask_scales(const attention_tile *tile, const key_block *block) {
+    const char *scales = (const char *)block->ahead + (ptrdiff_t)tile->head_dim * 2 * NK_KV_BLOCK;
+    NK_UNROLL for (int i = 0; i < 2 * PARTS; i++) _mm_prefetch(scales + i * 64, _MM_HINT_T0);
+}
+
+NK_INLINE void attend_pairs(
+    int pairs, nk_kv_type type, attention_tile *tile, const key_block *block) {
+    __m512i scores[MAX_PAIRS][PARTS];
+    if (type == NK_KV_INT8) ask_scales(tile, block);
+    // As many sums as hide the latency of a multiply-add, and fit the registers.
+    int parts = pairs <= 4 ? 4 : 2;
+    NK_UNROLL for (int first = 0; first < PARTS; first += parts) {
+        score_parts(pairs, first, parts, type, tile, block, scores);
+    }
+    soften(pairs, type, tile, block, scores);
+    int column = 0, vectors = pairs <= 4 ? 4 : 2;
+    for (; column + vectors * NK_LANES <= tile->head_dim; column += vectors * NK_LANES) {
+        add_values(pairs, vectors, type, tile, block, column);
+    }
+    for (; column < tile->head_dim; column += NK_LANES) {
+        add_values(pairs, 1, type, tile, block, column);
+    }
+}
+
+NK_INLINE void attend_typed(nk_kv_type type, attention_tile *tile, const key_block *block) {
+    switch (tile->pairs) {
+        case 1: attend_pairs(1, type, tile, block); break;
+        case 2: attend_pairs(2, type, tile, block); break;
+        case 3: attend_pairs(3, type, tile, block); break;
+        case 4: attend_pairs(4, type, tile, block); break;
+        case 5: attend_pairs(5, type, tile, block); break;
+        case 6: attend_pairs(6, type, tile, block); break;
+        case 7: attend_pairs(7, type, tile, block); break;
+        default: attend_pairs(8, type, tile, block); break;
+    }
+}
+
+NK_AVX512 void nk_avx512_attend_block(
+    nk_kv_type type, attention_tile *tile, const key_block *block) {
+    switch (type) {
+        case NK_KV_F32: attend_typed(NK_KV_F32, tile, block); break;
+        case NK_KV_BF16: attend_typed(NK_KV_BF16, tile, block); break;
+        case NK_KV_INT8: attend_typed(NK_KV_INT8, tile, block); break;
+    }
+}
+
+#endif
