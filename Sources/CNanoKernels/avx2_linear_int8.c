@@ -98,8 +98,9 @@ NK_INLINE void finish_group(
         __m256 scale = _mm256_loadu_ps(chunk->scales + part + v * NK_LANES);
         NK_UNROLL for (int i = 0; i < rows; i++) {
             float *sum = sums[i] + part + v * NK_LANES;
-            ptrdiff_t place = i * chunk->rows.scale_stride + chunk->group / chunk->rows.scale_groups;
-            __m256 row_scale = _mm256_set1_ps(chunk->rows.scales[place]);
+            const nk_rows_int8 *x = &chunk->rows;
+            ptrdiff_t place = i * x->scale_stride + chunk->group / x->scale_groups;
+            __m256 row_scale = _mm256_set1_ps(x->scales[place]);
             __m256 dot = _mm256_mul_ps(_mm256_cvtepi32_ps(dots[i][v]), row_scale);
             _mm256_store_ps(sum, _mm256_fmadd_ps(dot, scale, _mm256_load_ps(sum)));
         }

@@ -26,7 +26,7 @@ NK_INLINE void begin_item(attention_tile *tile) {
         tile->item[pair][0] = -INFINITY;
         _mm512_storeu_ps(tile->sums[pair], _mm512_setzero_ps());
         for (int d = 0; d < tile->head_dim; d += NK_LANES) {
-            _mm512_storeu_ps(&tile->item[pair][RECORD_VALUES + d], _mm512_setzero_ps());
+            _mm512_storeu_ps(&tile->item[pair][NK_RECORD_VALUES + d], _mm512_setzero_ps());
         }
     }
 }
@@ -39,7 +39,7 @@ NK_INLINE void merge_record(float *total, const float *item, int head_dim) {
     total[0] = maximum;
     total[1] = total[1] * shares[0] + item[1] * shares[1];
     __m512 old = _mm512_set1_ps(shares[0]), new = _mm512_set1_ps(shares[1]);
-    for (int d = RECORD_VALUES; d < RECORD_VALUES + head_dim; d += NK_LANES) {
+    for (int d = NK_RECORD_VALUES; d < NK_RECORD_VALUES + head_dim; d += NK_LANES) {
         __m512 sum = _mm512_mul_ps(_mm512_loadu_ps(total + d), old);
         sum = _mm512_fmadd_ps(_mm512_loadu_ps(item + d), new, sum);
         _mm512_storeu_ps(total + d, sum);
@@ -47,13 +47,13 @@ NK_INLINE void merge_record(float *total, const float *item, int head_dim) {
 }
 
 NK_INLINE void copy_record(float *out, const float *record, int head_dim) {
-    memcpy(out, record, sizeof *out * (size_t)(RECORD_VALUES + head_dim));
+    memcpy(out, record, sizeof *out * (size_t)(NK_RECORD_VALUES + head_dim));
 }
 
 NK_INLINE void write_record(const float *record, int head_dim, float *out) {
     __m512 sum = _mm512_set1_ps(record[1]);
     for (int d = 0; d < head_dim; d += NK_LANES) {
-        __m512 values = _mm512_loadu_ps(record + RECORD_VALUES + d);
+        __m512 values = _mm512_loadu_ps(record + NK_RECORD_VALUES + d);
         _mm512_storeu_ps(out + d, _mm512_div_ps(values, sum));
     }
 }

@@ -6,7 +6,6 @@
 enum {
     MAX_PAIRS = 8,
     PARTS = NK_KV_BLOCK / NK_LANES,  // vectors of tokens in a block
-    RECORD_VALUES = NK_ATTENTION_RECORD - NK_MAX_HEAD_DIM,
 };
 
 typedef struct {

@@ -114,7 +114,8 @@ NK_INLINE void soften(
             }
             float scale = type == NK_KV_INT8 ? tile->query_scale[i] : tile->scale;
             score = _mm512_mul_ps(score, _mm512_set1_ps(scale));
-            __mmask16 slots = visible_slots(tile->position[i], block->first_position + b * NK_LANES);
+            __mmask16 slots =
+                visible_slots(tile->position[i], block->first_position + b * NK_LANES);
             score = _mm512_mask_mov_ps(lowest, slots, score);
             raw[i][b] = _mm512_castps_si512(score);
             largest = _mm512_max_ps(score, largest);
@@ -180,7 +181,7 @@ NK_INLINE void add_values(
     NK_UNROLL for (int i = 0; i < pairs; i++) {
         __m512 decay = _mm512_set1_ps(tile->decay[i]);
         NK_UNROLL for (int v = 0; v < vectors; v++) {
-            const float *at = &tile->item[i][RECORD_VALUES + column + v * NK_LANES];
+            const float *at = &tile->item[i][NK_RECORD_VALUES + column + v * NK_LANES];
             sums[i][v] = is_int8 ? _mm512_setzero_si512()
                                  : _mm512_castps_si512(_mm512_mul_ps(_mm512_loadu_ps(at), decay));
         }
@@ -198,7 +199,7 @@ NK_INLINE void add_values(
     }
     NK_UNROLL for (int i = 0; i < pairs; i++) {
         NK_UNROLL for (int v = 0; v < vectors; v++) {
-            float *at = &tile->item[i][RECORD_VALUES + column + v * NK_LANES];
+            float *at = &tile->item[i][NK_RECORD_VALUES + column + v * NK_LANES];
             __m512 result = _mm512_castsi512_ps(sums[i][v]);
             if (is_int8) {
                 __m512 before = _mm512_mul_ps(_mm512_loadu_ps(at), _mm512_set1_ps(tile->decay[i]));

@@ -169,7 +169,8 @@ NK_AVX512 static float sum_exp(
 
 // (a, b) of each pair become (a cos - b sin, a sin + b cos). Neighbours: the even lanes are a, the
 // odd ones b, and the row's angles are spread over both.
-NK_INLINE void rope_neighbours(float *head, int rotary_dim, const float *cosines, const float *sines) {
+NK_INLINE void rope_neighbours(
+    float *head, int rotary_dim, const float *cosines, const float *sines) {
     __m512i doubled = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
     for (int i = 0; i < rotary_dim; i += NK_LANES) {
         __mmask16 lanes = nk_lanes_left(i, rotary_dim);
@@ -239,7 +240,8 @@ NK_INLINE void append_bf16(
         __mmask16 lanes = nk_lanes_left(d, head_dim);
         __m512i v = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, rounded + d));
         if (slot & 1) v = _mm512_slli_epi32(v, 16);
-        __mmask32 halves = head_dim - d >= NK_LANES ? mine : mine & ((1u << 2 * (head_dim - d)) - 1);
+        int left = head_dim - d;
+        __mmask32 halves = left >= NK_LANES ? mine : mine & ((1u << 2 * left) - 1);
         _mm512_mask_storeu_epi16(row, halves, v);
     }
 }

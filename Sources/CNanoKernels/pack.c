@@ -60,7 +60,8 @@ void nk_kv_prefetch(
     ptrdiff_t slot = position % NK_KV_BLOCK;
     const unsigned char *head = cache.base + block * cache.block_stride;
     for (int h = 0; h < kv_heads; h++, head += cache.head_stride) {
-        const unsigned char *key = head + slot * WORD, *value = head + panel + slot * element / WORD * row;
+        const unsigned char *key = head + slot * WORD;
+        const unsigned char *value = head + panel + slot * element / WORD * row;
         for (ptrdiff_t i = 0; i < head_dim * element / WORD; i++) {
             __builtin_prefetch(key + i * NK_KV_BLOCK * WORD, 1);
         }

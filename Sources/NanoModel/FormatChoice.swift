@@ -17,14 +17,17 @@ final class FormatChoice: TiledProgram {
     private static let panelWidth = 32
 
     private let source: WeightSource
-    private let formats: [MatrixFormat]
+    /// Those to be measured, and the one taken where none of them keeps the bound.
+    private let candidates: ArraySlice<MatrixFormat>
+    private let finest: MatrixFormat
     private let kernels: Kernels
     private let panels: [Int]
     private let results: UnsafeMutablePointer<(errors: [Double], squares: Double)>
 
     init(_ source: WeightSource, _ formats: [MatrixFormat], _ kernels: Kernels) {
         self.source = source
-        self.formats = formats
+        candidates = formats.dropLast()
+        finest = formats[formats.count - 1]
         self.kernels = kernels
         let count = (source.outputs + Self.panelWidth - 1) / Self.panelWidth
         let step = max(1, count / Self.mostPanels)
@@ -39,13 +42,14 @@ final class FormatChoice: TiledProgram {
     }
 
     func run(on units: ExecutionUnits) -> MatrixFormat {
-        if formats.count > 1 { units.wait(for: units.submit(self)) }
+        guard !candidates.isEmpty else { return finest }
+        units.wait(for: units.submit(self))
         let squares = (0..<panels.count).reduce(0.0) { $0 + results[$1].squares }
-        for (index, format) in formats.dropLast().enumerated() {
+        for (index, format) in candidates.enumerated() {
             let error = (0..<panels.count).reduce(0.0) { $0 + results[$1].errors[index] }
             if error <= squares * Self.errorBound * Self.errorBound { return format }
         }
-        return formats[formats.count - 1]
+        return finest
     }
 
     // MARK: - TiledProgram
@@ -66,7 +70,7 @@ final class FormatChoice: TiledProgram {
                 rebasing: scratch[..<(rows.count * source.inputs)])
             source.dequantize(rows, into: weights)
             results[tile] = PackedMatrix.roundingErrors(
-                weights, inputs: source.inputs, formats: formats, kernels: kernels)
+                weights, inputs: source.inputs, formats: Array(candidates), kernels: kernels)
         }
     }
 }
