@@ -51,20 +51,3 @@ size_t nk_kv_head_bytes(nk_kv_type type, int head_dim) {
     }
     return elements + 2 * NK_KV_BLOCK * sizeof(float);
 }
-
-void nk_kv_prefetch(
-    int kv_heads, int head_dim, nk_kv_layer cache, int32_t block, int position) {
-    enum { LINE = 64, WORD = 4 };
-    ptrdiff_t element = cache.type == NK_KV_F32 ? 4 : cache.type == NK_KV_BF16 ? 2 : 1;
-    ptrdiff_t panel = NK_KV_BLOCK * element * head_dim, row = head_dim * WORD;
-    ptrdiff_t slot = position % NK_KV_BLOCK;
-    const unsigned char *head = cache.base + block * cache.block_stride;
-    for (int h = 0; h < kv_heads; h++, head += cache.head_stride) {
-        const unsigned char *key = head + slot * WORD;
-        const unsigned char *value = head + panel + slot * element / WORD * row;
-        for (ptrdiff_t i = 0; i < head_dim * element / WORD; i++) {
-            __builtin_prefetch(key + i * NK_KV_BLOCK * WORD, 1);
-        }
-        for (ptrdiff_t i = 0; i < row; i += LINE) __builtin_prefetch(value + i, 1);
-    }
-}

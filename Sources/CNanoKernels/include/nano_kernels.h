@@ -206,10 +206,6 @@ void nk_pack_int8(
 void nk_int8_error(
     const float *weights, int rows, int inputs, int group_size, double *errors, double *squares);
 
-// Asks for the cache lines that kv_append will write: they are many, far apart, and seldom near.
-void nk_kv_prefetch(
-    int kv_heads, int head_dim, nk_kv_layer cache, int32_t block, int position);
-
 // Bytes of one KV head in one block.
 size_t nk_kv_head_bytes(nk_kv_type type, int head_dim);
 

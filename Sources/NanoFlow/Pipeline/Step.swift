@@ -81,9 +81,7 @@ final class Step: TiledProgram {
         switch operation.kind {
         case .embedding: forRows(tile) { embed($0) }
         case .attentionNorm, .feedForwardNorm: forRows(tile) { norm($0, operation, unit) }
-        case .ropeAppend:
-            forRows(tile) { askForSlot($0, operation.cache) }
-            forRows(tile) { ropeAppend($0, operation.cache) }
+        case .ropeAppend: forRows(tile) { ropeAppend($0, operation.cache) }
         case .attentionQuantization: forRows(tile) { quantizeAttended($0, operation.format) }
         case .activation: forRows(tile) { quantizeGated($0, operation.format) }
         case .prefillAttention:
@@ -181,17 +179,6 @@ final class Step: TiledProgram {
         out.store(scratch, row: row, format: operation.format, kernels: shared.kernels)
     }
 
-    private func block(of place: StepInput.Row) -> Int32 {
-        shared.tables.blockTable(Int(place.slot))[Int(place.position) / KVArena.blockSize]
-    }
-
-    private func askForSlot(_ row: Int, _ cache: nk_kv_layer) {
-        let place = input.rows[row]
-        nk_kv_prefetch(
-            Int32(shared.model.kvHeadCount), Int32(shared.model.headDimension), cache,
-            block(of: place), place.position)
-    }
-
     private func ropeAppend(_ row: Int, _ cache: nk_kv_layer) {
         let model = shared.model
         let place = input.rows[row]
@@ -204,9 +191,10 @@ final class Step: TiledProgram {
             Int32(model.rotaryDimension), shared.rotary.cosines(position),
             shared.rotary.sines(position), model.hasInterleavedRope)
         if cache.type == NK_KV_INT8 { rotateHeads(query) }
+        let block = shared.tables.blockTable(Int(place.slot))[position / KVArena.blockSize]
         shared.kernels.functions.pointee.kv_append(
             key, key + model.kvHeadCount * model.headDimension, Int32(model.kvHeadCount),
-            Int32(model.headDimension), cache, block(of: place), place.position)
+            Int32(model.headDimension), cache, block, place.position)
     }
 
     /// Turns queries and keys alike, so that no product of theirs changes, and spreads the few large
