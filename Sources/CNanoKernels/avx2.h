@@ -40,6 +40,13 @@ NK_INLINE const void *nk_load_again(const void *source) {
     return source;
 }
 
+// The same address, which the compiler takes to follow from `value`: it then does not load ahead of
+// what makes the value, which would push sums out of registers.
+NK_INLINE const void *nk_after(__m256 value, const void *address) {
+    __asm__("" : "+r"(address) : "x"(value));
+    return address;
+}
+
 // All bits set in the lanes below `count`.
 NK_INLINE __m256i nk_lanes_below(int count) {
     return _mm256_cmpgt_epi32(

@@ -6,6 +6,9 @@
 
 #include "avx2.h"
 
+// A tile is a function of its own, lest what surrounds it takes registers from it.
+#define NK_TILE static __attribute__((noinline)) NK_AVX2
+
 enum {
     VECTORS = NK_PANEL / NK_LANES,
     BLOCK_ROWS = 96,

@@ -1,4 +1,4 @@
-// Matrix products of f32 and bf16: register tiles of up to 6 rows by half a panel of 16 outputs.
+// Matrix products of bf16: register tiles of up to 6 rows by half a panel of 16 outputs.
 #include "nano_kernels.h"
 
 #if defined(__x86_64__)
@@ -28,87 +28,6 @@ NK_INLINE void store_sums(
         }
     }
 }
-
-// --- f32
-
-// Inputs of some rows and the weights of one panel that they meet.
-typedef struct {
-    const float *x;
-    ptrdiff_t x_stride;
-    const float *weights;
-    int count;
-    weights_ahead ahead;
-} chunk_f32;
-
-// sums[row] += x[row] * weights
-NK_INLINE void tile_f32(int rows, chunk_f32 chunk, float (*sums)[NK_PANEL]) {
-    int vectors = tile_vectors(rows);
-    for (int part = 0; part < NK_PANEL; part += vectors * NK_LANES) {
-        const float *w = chunk.weights + part;
-        __m256 tile[MAX_ROWS][VECTORS];
-        load_sums(rows, vectors, sums, part, tile);
-        for (int k = 0; k < chunk.count; k++, w += NK_PANEL) {
-            __m256 weights[VECTORS];
-            prefetch_weights(rows, w, &chunk.ahead);
-            NK_UNROLL for (int v = 0; v < vectors; v++) {
-                weights[v] = _mm256_loadu_ps(w + v * NK_LANES);
-            }
-            NK_UNROLL for (int i = 0; i < rows; i++) {
-                __m256 value = _mm256_broadcast_ss(chunk.x + i * chunk.x_stride + k);
-                NK_UNROLL for (int v = 0; v < vectors; v++) {
-                    tile[i][v] = _mm256_fmadd_ps(value, weights[v], tile[i][v]);
-                }
-            }
-        }
-        store_sums(rows, vectors, tile, part, sums);
-    }
-}
-
-NK_AVX2 static void any_tile_f32(int rows, chunk_f32 chunk, float (*sums)[NK_PANEL]) {
-    switch (rows) {
-        case 1: tile_f32(1, chunk, sums); break;
-        case 2: tile_f32(2, chunk, sums); break;
-        case 3: tile_f32(3, chunk, sums); break;
-        case 4: tile_f32(4, chunk, sums); break;
-        case 5: tile_f32(5, chunk, sums); break;
-        default: tile_f32(6, chunk, sums); break;
-    }
-}
-
-NK_AVX2 static void block_f32(
-    int rows, const float *x, ptrdiff_t x_stride, const float *weights, int inputs,
-    float (*sums)[NK_PANEL]) {
-    for (int k = 0; k < inputs; k += CHUNK, weights += CHUNK * NK_PANEL) {
-        chunk_f32 chunk = {
-            .x_stride = x_stride, .weights = weights, .count = nk_smaller(CHUNK, inputs - k)};
-        const float *next = weights + CHUNK * NK_PANEL;
-        for (int row = 0, height; row < rows; row += height) {
-            height = tile_height(rows - row, MAX_ROWS);
-            chunk.x = x + row * x_stride + k;
-            chunk.ahead = share_ahead(next, CHUNK * NK_PANEL * 4, row, height, rows);
-            any_tile_f32(height, chunk, sums + row);
-        }
-    }
-}
-
-NK_AVX2 void nk_avx2_linear_f32(
-    const float *x, ptrdiff_t x_stride, int rows, nk_matrix_f32 matrix, int first_panel,
-    int panel_count, nk_output output) {
-    _Alignas(32) float sums[BLOCK_ROWS][NK_PANEL];
-    for (int panel = first_panel; panel < first_panel + panel_count; panel++) {
-        const float *weights = matrix.panels + (ptrdiff_t)panel * matrix.inputs * NK_PANEL;
-        nk_output block_output = output;
-        for (int row = 0; row < rows; row += BLOCK_ROWS) {
-            int height = nk_smaller(BLOCK_ROWS, rows - row);
-            memset(sums, 0, sizeof *sums * (size_t)height);
-            block_f32(height, x + row * x_stride, x_stride, weights, matrix.inputs, sums);
-            block_output.out = output.out + row * output.stride;
-            store_rows(height, sums, panel, block_output);
-        }
-    }
-}
-
-// --- bf16
 
 typedef struct {
     const nk_bf16 *x;
@@ -173,7 +92,7 @@ NK_INLINE void tile_bf16(int rows, chunk_bf16 chunk, float (*sums)[NK_PANEL]) {
     }
 }
 
-NK_AVX2 static void any_tile_bf16(int rows, chunk_bf16 chunk, float (*sums)[NK_PANEL]) {
+NK_TILE void any_tile_bf16(int rows, chunk_bf16 chunk, float (*sums)[NK_PANEL]) {
     switch (rows) {
         case 1: tile_bf16(1, chunk, sums); break;
         case 2: tile_bf16(2, chunk, sums); break;
