@@ -1,5 +1,8 @@
 // What the AVX-512 kernels share. Every function carries its own target, so that the rest of the
 // program still runs on any x86-64.
+//
+// The kernels are built twice: for CPUs with VNNI and BF16, and, by the files avx512_vnni_*.c, for
+// those that have VNNI alone.
 #pragma once
 
 #include <immintrin.h>
@@ -7,8 +10,14 @@
 #include "isa.h"
 #include "numbers.h"
 
+#if defined(NK_WITHOUT_BF16)
+#define NK_SET(name) nk_avx512_vnni_##name
+#define NK_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
+#else
+#define NK_SET(name) nk_avx512_##name
 #define NK_AVX512 \
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")))
+#endif
 #define NK_INLINE static inline NK_AVX512 __attribute__((always_inline))
 
 // For loops over the accumulators of a tile: they must become registers.
@@ -23,19 +32,19 @@
 
 enum { NK_LANES = 16 };
 
-void nk_avx512_linear_f32(
+void NK_SET(linear_f32)(
     const float *x, ptrdiff_t x_stride, int rows, nk_matrix_f32 matrix, int first_panel,
     int panel_count, nk_output output);
-void nk_avx512_linear_bf16(
+void NK_SET(linear_bf16)(
     const nk_bf16 *x, ptrdiff_t x_stride, int rows, nk_matrix_bf16 matrix, int first_panel,
     int panel_count, nk_output output);
-void nk_avx512_linear_int8(
+void NK_SET(linear_int8)(
     nk_rows_int8 x, int rows, nk_matrix_int8 matrix, int first_panel, int panel_count,
     nk_output output);
-void nk_avx512_attention(nk_attention_piece piece, nk_kv_layer cache);
-void nk_avx512_attention_item(
+void NK_SET(attention)(nk_attention_piece piece, nk_kv_layer cache);
+void NK_SET(attention_item)(
     nk_attention_piece piece, nk_kv_layer cache, int item, float *records);
-void nk_avx512_merge_items(float *records, int items, int heads, int head_dim, float *out);
+void NK_SET(merge_items)(float *records, int items, int heads, int head_dim, float *out);
 
 // Lanes of a row that starts at `first` and ends before `count`.
 NK_INLINE __mmask16 nk_lanes_left(int first, int count) {
@@ -56,6 +65,33 @@ NK_INLINE float nk_max_lanes(__m512 v) {
     __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     b = _mm_max_ps(b, _mm_movehl_ps(b, b));
     return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
+}
+
+// Rounded to the nearest bf16, ties to even, NaN stays NaN: in the lower half of each lane. In
+// integers, as the twin does: vcvtneps2bf16 would flush subnormal numbers.
+NK_INLINE __m512i nk_round_bf16(__m512 v) {
+    __m512i bits = _mm512_castps_si512(v);
+    __m512i upper = _mm512_srli_epi32(bits, 16);
+    __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+    __m512i rounded = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
+    rounded = _mm512_srli_epi32(_mm512_add_epi32(rounded, odd), 16);
+    __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    return _mm512_mask_or_epi32(rounded, nan, upper, _mm512_set1_epi32(0x40));
+}
+
+// sum + a . b for the pair of bf16 in each lane.
+NK_INLINE __m512 nk_dot_bf16(__m512 sum, __m512i a, __m512i b) {
+#if defined(NK_WITHOUT_BF16)
+    __m512i upper = _mm512_set1_epi32((int)0xffff0000);
+    sum = _mm512_fmadd_ps(
+        _mm512_castsi512_ps(_mm512_slli_epi32(a, 16)),
+        _mm512_castsi512_ps(_mm512_slli_epi32(b, 16)), sum);
+    return _mm512_fmadd_ps(
+        _mm512_castsi512_ps(_mm512_and_si512(a, upper)),
+        _mm512_castsi512_ps(_mm512_and_si512(b, upper)), sum);
+#else
+    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+#endif
 }
 
 // e^x within 1.5e-7 relative; 0 below -104, infinity above 88.73, NaN stays NaN, e^0 is exactly 1.

@@ -13,10 +13,10 @@ static void store_query(nk_kv_type type, attention_tile *tile, int pair, const f
     if (type == NK_KV_F32) {
         memcpy(out, query, sizeof *query * (size_t)dim);
     } else if (type == NK_KV_BF16) {
-        nk_avx512_kernels.convert_bf16(query, dim, out);
+        NK_SET(kernels).convert_bf16(query, dim, out);
     } else {
         float scale;
-        nk_avx512_kernels.quantize_int8(query, dim, dim, out, &scale, &tile->correction[pair]);
+        NK_SET(kernels).quantize_int8(query, dim, dim, out, &scale, &tile->correction[pair]);
         tile->query_scale[pair] = scale * tile->scale;
     }
 }
@@ -78,7 +78,7 @@ NK_AVX512 static void attend_item(
             block.ahead = cache->base + piece->next_kv_head * cache->head_stride
                 + piece->next_block_table[0] * cache->block_stride;
         }
-        nk_avx512_attend_block(cache->type, tile, &block);
+        NK_SET(attend_block)(cache->type, tile, &block);
     }
     for (int pair = 0; pair < tile->pairs; pair++) {
         tile->item[pair][1] = nk_sum_lanes(_mm512_loadu_ps(tile->sums[pair]));
@@ -138,7 +138,7 @@ NK_AVX512 static void attend_partly(
     }
 }
 
-NK_AVX512 void nk_avx512_attention(nk_attention_piece piece, nk_kv_layer cache) {
+NK_AVX512 void NK_SET(attention)(nk_attention_piece piece, nk_kv_layer cache) {
     if (piece.head_dim % NK_LANES != 0) {
         nk_portable_kernels.attention(piece, cache);
         return;
@@ -148,7 +148,7 @@ NK_AVX512 void nk_avx512_attention(nk_attention_piece piece, nk_kv_layer cache) 
     }
 }
 
-NK_AVX512 void nk_avx512_attention_item(
+NK_AVX512 void NK_SET(attention_item)(
     nk_attention_piece piece, nk_kv_layer cache, int item, float *records) {
     if (piece.head_dim % NK_LANES != 0) {
         nk_portable_kernels.attention_item(piece, cache, item, records);
@@ -159,7 +159,7 @@ NK_AVX512 void nk_avx512_attention_item(
     }
 }
 
-NK_AVX512 void nk_avx512_merge_items(
+NK_AVX512 void NK_SET(merge_items)(
     float *records, int items, int heads, int head_dim, float *out) {
     if (head_dim % NK_LANES != 0) {
         nk_portable_kernels.merge_items(records, items, heads, head_dim, out);

@@ -36,4 +36,4 @@ typedef struct {
 } key_block;
 
 // One block for all pairs of the tile: scores, softmax, values.
-void nk_avx512_attend_block(nk_kv_type type, attention_tile *tile, const key_block *block);
+void NK_SET(attend_block)(nk_kv_type type, attention_tile *tile, const key_block *block);

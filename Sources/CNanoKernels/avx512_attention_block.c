@@ -21,8 +21,7 @@ NK_INLINE __m512i load_ahead(const key_block *block, ptrdiff_t offset) {
 NK_INLINE __m512i multiply_add(nk_kv_type type, __m512i sum, __m512i query, __m512i keys) {
     if (type == NK_KV_INT8) return _mm512_dpbusd_epi32(sum, keys, query);
     if (type == NK_KV_BF16) {
-        return _mm512_castps_si512(
-            _mm512_dpbf16_ps(_mm512_castsi512_ps(sum), (__m512bh)query, (__m512bh)keys));
+        return _mm512_castps_si512(nk_dot_bf16(_mm512_castsi512_ps(sum), query, keys));
     }
     return _mm512_castps_si512(_mm512_fmadd_ps(
         _mm512_castsi512_ps(query), _mm512_castsi512_ps(keys), _mm512_castsi512_ps(sum)));
@@ -66,6 +65,15 @@ NK_INLINE __mmask16 visible_slots(int position, int first) {
     return count >= NK_LANES ? 0xffff : count <= 0 ? 0 : (__mmask16)((1u << count) - 1);
 }
 
+// What weights are when they are tiny does not matter, so here the short way is good enough.
+NK_INLINE __m256i round_weights(__m512 weights) {
+#if defined(NK_WITHOUT_BF16)
+    return _mm512_cvtepi32_epi16(nk_round_bf16(weights));
+#else
+    return (__m256i)_mm512_cvtneps_pbh(weights);
+#endif
+}
+
 // Writes the weights of one pair in the cache's precision.
 NK_INLINE void store_weights(
     nk_kv_type type, attention_tile *tile, int pair, const key_block *block, __m512 *weights) {
@@ -76,8 +84,7 @@ NK_INLINE void store_weights(
     }
     if (type == NK_KV_BF16) {
         NK_UNROLL for (int b = 0; b < PARTS; b++) {
-            _mm256_storeu_si256(
-                (__m256i *)(void *)(out + 32 * b), (__m256i)_mm512_cvtneps_pbh(weights[b]));
+            _mm256_storeu_si256((__m256i *)(void *)(out + 32 * b), round_weights(weights[b]));
         }
         return;
     }
@@ -249,7 +256,7 @@ NK_INLINE void attend_typed(nk_kv_type type, attention_tile *tile, const key_blo
     }
 }
 
-NK_AVX512 void nk_avx512_attend_block(
+NK_AVX512 void NK_SET(attend_block)(
     nk_kv_type type, attention_tile *tile, const key_block *block) {
     switch (type) {
         case NK_KV_F32: attend_typed(NK_KV_F32, tile, block); break;

@@ -31,18 +31,10 @@ NK_AVX512 static void rms_norm(
     }
 }
 
-// In integers, as the twin does: vcvtneps2bf16 would flush subnormal numbers.
 NK_AVX512 static void convert_bf16(const float *x, int count, nk_bf16 *out) {
     for (int i = 0; i < count; i += NK_LANES) {
         __mmask16 lanes = nk_lanes_left(i, count);
-        __m512 v = _mm512_maskz_loadu_ps(lanes, x + i);
-        __m512i bits = _mm512_castps_si512(v);
-        __m512i upper = _mm512_srli_epi32(bits, 16);
-        __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
-        __m512i rounded = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
-        rounded = _mm512_srli_epi32(_mm512_add_epi32(rounded, odd), 16);
-        __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
-        rounded = _mm512_mask_or_epi32(rounded, nan, upper, _mm512_set1_epi32(0x40));
+        __m512i rounded = nk_round_bf16(_mm512_maskz_loadu_ps(lanes, x + i));
         _mm512_mask_cvtepi32_storeu_epi16(out + i, lanes, rounded);
     }
     if (count % 2 != 0) out[count] = 0;
@@ -295,20 +287,24 @@ NK_AVX512 static void kv_append(
     }
 }
 
-const nk_kernels nk_avx512_kernels = {
+const nk_kernels NK_SET(kernels) = {
+#if defined(NK_WITHOUT_BF16)
+    .name = "avx512_vnni",
+#else
     .name = "avx512_vnni_bf16",
-    .linear_f32 = nk_avx512_linear_f32,
-    .linear_bf16 = nk_avx512_linear_bf16,
-    .linear_int8 = nk_avx512_linear_int8,
+#endif
+    .linear_f32 = NK_SET(linear_f32),
+    .linear_bf16 = NK_SET(linear_bf16),
+    .linear_int8 = NK_SET(linear_int8),
     .rms_norm = rms_norm,
     .convert_bf16 = convert_bf16,
     .rotate = rotate,
     .quantize_int8 = quantize_int8,
     .rope = rope,
     .kv_append = kv_append,
-    .attention = nk_avx512_attention,
-    .attention_item = nk_avx512_attention_item,
-    .merge_items = nk_avx512_merge_items,
+    .attention = NK_SET(attention),
+    .attention_item = NK_SET(attention_item),
+    .merge_items = NK_SET(merge_items),
     .argmax = argmax,
     .sum_exp = sum_exp,
 };

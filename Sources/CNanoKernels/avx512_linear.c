@@ -125,7 +125,7 @@ typedef struct {
 } float_product;
 
 NK_INLINE __m512 multiply_add(bool is_bf16, __m512 sum, __m512i word, __m512i weights) {
-    if (is_bf16) return _mm512_dpbf16_ps(sum, (__m512bh)word, (__m512bh)weights);
+    if (is_bf16) return nk_dot_bf16(sum, word, weights);
     return _mm512_fmadd_ps(_mm512_castsi512_ps(word), _mm512_castsi512_ps(weights), sum);
 }
 
@@ -183,7 +183,7 @@ NK_AVX512 static void multiply_floats(
     }
 }
 
-NK_AVX512 void nk_avx512_linear_f32(
+NK_AVX512 void NK_SET(linear_f32)(
     const float *x, ptrdiff_t x_stride, int rows, nk_matrix_f32 matrix, int first_panel,
     int panel_count, nk_output output) {
     float_product product = {
@@ -195,7 +195,7 @@ NK_AVX512 void nk_avx512_linear_f32(
     multiply_floats(&product, rows, first_panel, panel_count, output);
 }
 
-NK_AVX512 void nk_avx512_linear_bf16(
+NK_AVX512 void NK_SET(linear_bf16)(
     const nk_bf16 *x, ptrdiff_t x_stride, int rows, nk_matrix_bf16 matrix, int first_panel,
     int panel_count, nk_output output) {
     float_product product = {
@@ -303,7 +303,7 @@ NK_AVX512 static void int8_tile(
     switch (rows) { UP_TO_6(int8_tile_of, x, matrix, row, panel, output, ahead) }
 }
 
-NK_AVX512 void nk_avx512_linear_int8(
+NK_AVX512 void NK_SET(linear_int8)(
     nk_rows_int8 x, int rows, nk_matrix_int8 matrix, int first_panel, int panel_count,
     nk_output output) {
     ptrdiff_t panel_bytes = (ptrdiff_t)nk_round_up(matrix.inputs, 4) * NK_PANEL;

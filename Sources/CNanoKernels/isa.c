@@ -3,23 +3,24 @@
 #if defined(__x86_64__)
 
 // __builtin_cpu_supports also asks whether the operating system saves the wide registers.
-bool nk_has_vnni(void) { return __builtin_cpu_supports("avx512vnni"); }
-
-bool nk_has_bf16(void) { return __builtin_cpu_supports("avx512bf16"); }
-
-static bool has_avx512_kernels(void) {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
+bool nk_supports(nk_isa isa) {
+    bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    bool has_vnni = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
         && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")
-        && nk_has_vnni() && nk_has_bf16();
-}
-
-static bool has_avx2_kernels(void) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+        && __builtin_cpu_supports("avx512vnni");
+    switch (isa) {
+        case NK_ISA_AVX512: return has_vnni && __builtin_cpu_supports("avx512bf16");
+        case NK_ISA_AVX512_VNNI: return has_vnni;
+        case NK_ISA_AVX2: return has_avx2;
+        case NK_ISA_PORTABLE: return true;
+    }
+    return false;
 }
 
 const nk_kernels *nk_kernels_for(nk_isa isa) {
     switch (isa) {
         case NK_ISA_AVX512: return &nk_avx512_kernels;
+        case NK_ISA_AVX512_VNNI: return &nk_avx512_vnni_kernels;
         case NK_ISA_AVX2: return &nk_avx2_kernels;
         case NK_ISA_PORTABLE: break;
     }
@@ -28,13 +29,7 @@ const nk_kernels *nk_kernels_for(nk_isa isa) {
 
 #else
 
-bool nk_has_vnni(void) { return false; }
-
-bool nk_has_bf16(void) { return false; }
-
-static bool has_avx512_kernels(void) { return false; }
-
-static bool has_avx2_kernels(void) { return false; }
+bool nk_supports(nk_isa isa) { return isa == NK_ISA_PORTABLE; }
 
 const nk_kernels *nk_kernels_for(nk_isa isa) {
     (void)isa;
@@ -43,16 +38,8 @@ const nk_kernels *nk_kernels_for(nk_isa isa) {
 
 #endif
 
-bool nk_supports(nk_isa isa) {
-    switch (isa) {
-        case NK_ISA_AVX512: return has_avx512_kernels();
-        case NK_ISA_AVX2: return has_avx2_kernels();
-        case NK_ISA_PORTABLE: return true;
-    }
-    return false;
-}
-
 nk_isa nk_best_isa(void) {
-    if (has_avx512_kernels()) return NK_ISA_AVX512;
-    return has_avx2_kernels() ? NK_ISA_AVX2 : NK_ISA_PORTABLE;
+    nk_isa best = NK_ISA_AVX512;
+    while (!nk_supports(best)) best--;
+    return best;
 }

@@ -12,5 +12,6 @@ void nk_portable_merge_items(float *records, int items, int heads, int head_dim,
 
 #if defined(__x86_64__)
 extern const nk_kernels nk_avx2_kernels;
+extern const nk_kernels nk_avx512_vnni_kernels;
 extern const nk_kernels nk_avx512_kernels;
 #endif

@@ -81,13 +81,16 @@ static void read_portable(const void *bytes, size_t count) {
         instruction " %%zmm0, %%zmm1, %%zmm\\r\n", NK_LOW_REGISTERS, NK_HIGH_REGISTERS)
 
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16"))) static uint64_t
-run_avx512(nk_peak_kind kind, uint64_t iterations) {
+run_avx512(nk_peak_kind kind, bool has_bf16, uint64_t iterations) {
     uint64_t instructions = iterations * 24;
     if (iterations == 0) return 0;
-    switch (kind) {
-    case NK_PEAK_INT8: NK_AVX512_LOOP("vpdpbusd"); return instructions * 128;
-    case NK_PEAK_BF16: NK_AVX512_LOOP("vdpbf16ps"); return instructions * 64;
-    case NK_PEAK_F32: break;
+    if (kind == NK_PEAK_INT8) {
+        NK_AVX512_LOOP("vpdpbusd");
+        return instructions * 128;
+    }
+    if (kind == NK_PEAK_BF16 && has_bf16) {
+        NK_AVX512_LOOP("vdpbf16ps");
+        return instructions * 64;
     }
     NK_AVX512_LOOP("vfmadd231ps");
     return instructions * 32;
@@ -139,47 +142,35 @@ __attribute__((target("avx2"))) static void read_avx2(const void *bytes, size_t 
         "vmovdqa \\line(%0), %%ymm0\n vmovdqa 32+\\line(%0), %%ymm1\n", "xmm0", "xmm1");
 }
 
-// __builtin_cpu_supports also asks whether the operating system saves the wide registers.
-bool nk_peak_supports(nk_peak_set set) {
-    switch (set) {
-    case NK_PEAK_PORTABLE: return true;
-    case NK_PEAK_AVX2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    case NK_PEAK_AVX512:
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
-            && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")
-            && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
-    }
-    return false;
-}
 
-uint64_t nk_run_peak(nk_peak_set set, nk_peak_kind kind, uint64_t iterations) {
-    switch (set) {
-    case NK_PEAK_AVX512: return run_avx512(kind, iterations);
-    case NK_PEAK_AVX2: return run_avx2(kind, iterations);
-    case NK_PEAK_PORTABLE: break;
+uint64_t nk_run_peak(nk_isa isa, nk_peak_kind kind, uint64_t iterations) {
+    switch (isa) {
+    case NK_ISA_AVX512: return run_avx512(kind, true, iterations);
+    case NK_ISA_AVX512_VNNI: return run_avx512(kind, false, iterations);
+    case NK_ISA_AVX2: return run_avx2(kind, iterations);
+    case NK_ISA_PORTABLE: break;
     }
     return run_portable(kind, iterations);
 }
 
-void nk_read_all(nk_peak_set set, const void *bytes, size_t count) {
-    switch (set) {
-    case NK_PEAK_AVX512: read_avx512(bytes, count); return;
-    case NK_PEAK_AVX2: read_avx2(bytes, count); return;
-    case NK_PEAK_PORTABLE: read_portable(bytes, count); return;
+void nk_read_all(nk_isa isa, const void *bytes, size_t count) {
+    switch (isa) {
+    case NK_ISA_AVX512:
+    case NK_ISA_AVX512_VNNI: read_avx512(bytes, count); return;
+    case NK_ISA_AVX2: read_avx2(bytes, count); return;
+    case NK_ISA_PORTABLE: read_portable(bytes, count); return;
     }
 }
 
 #else
 
-bool nk_peak_supports(nk_peak_set set) { return set == NK_PEAK_PORTABLE; }
-
-uint64_t nk_run_peak(nk_peak_set set, nk_peak_kind kind, uint64_t iterations) {
-    (void)set;
+uint64_t nk_run_peak(nk_isa isa, nk_peak_kind kind, uint64_t iterations) {
+    (void)isa;
     return run_portable(kind, iterations);
 }
 
-void nk_read_all(nk_peak_set set, const void *bytes, size_t count) {
-    (void)set;
+void nk_read_all(nk_isa isa, const void *bytes, size_t count) {
+    (void)isa;
     read_portable(bytes, count);
 }
 

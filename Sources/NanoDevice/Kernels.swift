@@ -6,6 +6,8 @@ package enum InstructionSet: String, CaseIterable, Sendable {
     case portable
     /// AVX2 and FMA.
     case avx2
+    /// AVX-512 with VNNI.
+    case avx512VNNI = "avx512-vnni"
     /// AVX-512 with VNNI and BF16.
     case avx512
 
@@ -17,10 +19,11 @@ package enum InstructionSet: String, CaseIterable, Sendable {
     /// Whether this CPU can run it.
     package var isSupported: Bool { nk_supports(isa) }
 
-    fileprivate var isa: nk_isa {
+    var isa: nk_isa {
         switch self {
         case .portable: NK_ISA_PORTABLE
         case .avx2: NK_ISA_AVX2
+        case .avx512VNNI: NK_ISA_AVX512_VNNI
         case .avx512: NK_ISA_AVX512
         }
     }
@@ -32,7 +35,7 @@ package struct Kernels: Sendable {
     package nonisolated(unsafe) let functions: UnsafePointer<nk_kernels>
     package let instructionSet: InstructionSet
 
-    /// "portable", "avx2_fma", "avx512_vnni_bf16".
+    /// "portable", "avx2_fma", "avx512_vnni", "avx512_vnni_bf16".
     package var name: String { String(cString: functions.pointee.name) }
 
     /// The best kernels that this CPU can run.

@@ -1,4 +1,3 @@
-import CNanoKernels
 import CNanoSystem
 
 /// What this process may use of the machine: CPUs, CPU quota and memory, as the kernel and the
@@ -12,21 +11,14 @@ package struct Machine: Sendable, Hashable {
     package let memoryLimitByteCount: Int?
     /// Bytes that can still be allocated, under both the machine's memory and the group's limit.
     package let availableByteCount: Int
-    /// True if the CPU has 8-bit dot products (AVX-512 VNNI) and kernels here use them.
-    package let hasInt8DotProduct: Bool
-    /// True if the CPU has bfloat16 dot products and kernels here use them.
-    package let hasBFloat16DotProduct: Bool
 
     package init(
-        allowedCPUs: [Int], cpuQuota: Double?, memoryLimitByteCount: Int?, availableByteCount: Int,
-        hasInt8DotProduct: Bool, hasBFloat16DotProduct: Bool
+        allowedCPUs: [Int], cpuQuota: Double?, memoryLimitByteCount: Int?, availableByteCount: Int
     ) {
         self.allowedCPUs = allowedCPUs
         self.cpuQuota = cpuQuota
         self.memoryLimitByteCount = memoryLimitByteCount
         self.availableByteCount = availableByteCount
-        self.hasInt8DotProduct = hasInt8DotProduct
-        self.hasBFloat16DotProduct = hasBFloat16DotProduct
     }
 
     /// Reads the present state from `/proc` and the control group's files.
@@ -44,9 +36,7 @@ package struct Machine: Sendable, Hashable {
             allowedCPUs: count > 0 ? cpus[..<count].map(Int.init) : [0],
             cpuQuota: groups.compactMap(\.cpuQuota).min(),
             memoryLimitByteCount: limits.min(),
-            availableByteCount: (available + [figures["MemAvailable"] ?? 0]).min() ?? 0,
-            hasInt8DotProduct: nk_has_vnni() && nk_best_isa() == NK_ISA_AVX512,
-            hasBFloat16DotProduct: nk_has_bf16() && nk_best_isa() == NK_ISA_AVX512)
+            availableByteCount: (available + [figures["MemAvailable"] ?? 0]).min() ?? 0)
     }
 
     /// Threads worth starting: no more than the allowed CPUs, nor than the quota pays for.

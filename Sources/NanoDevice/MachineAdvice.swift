@@ -11,12 +11,12 @@ package enum MachineAdvice {
 
     private static func instructionSets(_ topology: MachineTopology) -> [String] {
         let sets = Set(topology.instructionSets)
-        if sets.isSuperset(of: ["avx512", "avx512_vnni", "avx512_bf16"]) { return [] }
+        if sets.isSuperset(of: ["avx512", "avx512_vnni"]) { return [] }
         if sets.isSuperset(of: ["avx2", "fma"]) {
             return [
                 """
-                The CPU does not offer AVX-512 with VNNI and BF16. On one that does, matrix \
-                products in int8 and bf16 are several times as fast.
+                The CPU does not offer AVX-512 with VNNI. On one that does, matrix products in \
+                int8 are several times as fast.
                 """
             ]
         }

@@ -13,17 +13,6 @@ package enum PeakKind: String, Sendable, Hashable, CaseIterable {
     }
 }
 
-extension InstructionSet {
-    /// The loops that stand for it; `nano_peaks.h` says which instructions they are made of.
-    fileprivate var peakSet: nk_peak_set {
-        switch self {
-        case .portable: NK_PEAK_PORTABLE
-        case .avx2: NK_PEAK_AVX2
-        case .avx512: NK_PEAK_AVX512
-        }
-    }
-}
-
 /// What a number of threads does at most together.
 package struct MachinePeaks: Sendable, Hashable {
     /// Operations a second; a multiplication and its addition are two.
@@ -90,8 +79,8 @@ package enum PeakMeasurement {
     ) -> SimultaneousRounds.Work {
         precondition(
             instructionSet.isSupported, "This CPU does not run \(instructionSet.rawValue).")
-        let set = instructionSet.peakSet
-        return { _, _ in nk_run_peak(set, kind.kernelKind, iterationCount) }
+        let isa = instructionSet.isa
+        return { _, _ in nk_run_peak(isa, kind.kernelKind, iterationCount) }
     }
 
     /// Bytes a second that `threads` threads together read from memory in order, each from a
@@ -179,12 +168,12 @@ package struct ReadBuffers: Sendable {
     func reading(_ instructionSet: InstructionSet) -> SimultaneousRounds.Work {
         precondition(
             instructionSet.isSupported, "This CPU does not run \(instructionSet.rawValue).")
-        let set = instructionSet.peakSet
+        let isa = instructionSet.isa
         return { [self] thread, chunk in
             let size = Self.chunkByteCount
             let buffer = buffers[thread]
             let start = chunk % (buffer.count / size) * size
-            nk_read_all(set, buffer.baseAddress.map { $0 + start }, size)
+            nk_read_all(isa, buffer.baseAddress.map { $0 + start }, size)
             return UInt64(size)
         }
     }

@@ -24,7 +24,11 @@ struct BenchKernelsCommand: ParsableCommand {
             the memory's read bandwidth, and may exceed it.
             """)
 
-    @Option(help: "The kernels: auto (the best that this CPU runs), avx512, avx2 or portable.")
+    @Option(
+        help: """
+            Kernels: auto (the best that this CPU runs), avx512 (with VNNI and BF16), \
+            avx512-vnni, avx2 or portable.
+            """)
     var kernels: KernelOption = .auto
 
     @Option(help: "Threads (default: the CPUs that this process may use).")

@@ -24,8 +24,8 @@ struct ModelOptions: ParsableArguments {
 struct EngineOptions: ParsableArguments {
     @Option(
         help: """
-            Arithmetic of the matrix products: f32, bf16 or int8 (default: int8 where the CPU has \
-            AVX-512 with VNNI and BF16, else f32).
+            Arithmetic of the matrix products: f32, bf16 or int8 (default: int8, but f32 with the \
+            portable kernels).
             """)
     var precision: Precision?
 
@@ -51,7 +51,11 @@ struct EngineOptions: ParsableArguments {
             """)
     var kvCacheMemory: ByteSize?
 
-    @Option(help: "Kernels: auto (the best that this CPU runs), avx512, avx2 or portable.")
+    @Option(
+        help: """
+            Kernels: auto (the best that this CPU runs), avx512 (with VNNI and BF16), \
+            avx512-vnni, avx2 or portable.
+            """)
     var kernels: KernelOption = .auto
 
     @Option(help: "Sequences that run at once.")

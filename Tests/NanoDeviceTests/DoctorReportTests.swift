@@ -21,7 +21,7 @@ import Testing
     ) -> Machine {
         Machine(
             allowedCPUs: [0, 1], cpuQuota: quota, memoryLimitByteCount: limit,
-            availableByteCount: available, hasInt8DotProduct: true, hasBFloat16DotProduct: true)
+            availableByteCount: available)
     }
 
     /// Two threads, each of which does `share` of one thread's peak.
@@ -56,7 +56,7 @@ import Testing
 
     @Test func everyShortcomingGetsOneLineThatNamesIt() {
         let cases: [(lines: [String], word: String)] = [
-            (advice { $0.instructionSets = ["avx2", "fma"] }, "AVX-512 with VNNI and BF16"),
+            (advice { $0.instructionSets = ["avx2", "fma"] }, "AVX-512 with VNNI"),
             (advice { $0.instructionSets = [] }, "portable kernels"),
             (advice(machine(quota: 1.5)), "time of 1.5 CPUs, though 2 are allowed: 1 thread is"),
             (advice(share: 0.5), "each does 50 % of what one does alone: others use"),

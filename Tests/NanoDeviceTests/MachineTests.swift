@@ -1,4 +1,3 @@
-import CNanoKernels
 import NanoDevice
 import Testing
 
@@ -11,14 +10,5 @@ import Testing
         #expect(machine.availableByteCount > 16 << 20)
         #expect(machine.availableByteCount < 1 << 50)
         if let quota = machine.cpuQuota { #expect(quota > 0) }
-    }
-
-    @Test func dotProductsAreClaimedOnlyWithKernelsForThem() {
-        let machine = Machine.current()
-        let hasKernels = nk_best_isa() != NK_ISA_PORTABLE
-        #expect(machine.hasInt8DotProduct == (hasKernels && nk_has_vnni()))
-        #expect(machine.hasBFloat16DotProduct == (hasKernels && nk_has_bf16()))
-        #expect(Kernels.portable.name == "portable")
-        #expect((Kernels.best.name != "portable") == hasKernels)
     }
 }

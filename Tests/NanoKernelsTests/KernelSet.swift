@@ -7,6 +7,7 @@ import Testing
 enum KernelSet: String, CaseIterable, Sendable, CustomTestStringConvertible {
     case portable
     case avx2
+    case avx512VNNI
     case avx512
 
     static let supported = allCases.filter { nk_supports($0.isa) }
@@ -17,6 +18,7 @@ enum KernelSet: String, CaseIterable, Sendable, CustomTestStringConvertible {
         switch self {
         case .portable: NK_ISA_PORTABLE
         case .avx2: NK_ISA_AVX2
+        case .avx512VNNI: NK_ISA_AVX512_VNNI
         case .avx512: NK_ISA_AVX512
         }
     }

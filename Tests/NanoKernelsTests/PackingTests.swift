@@ -70,10 +70,10 @@ import Testing
         #expect(nk_supports(nk_best_isa()))
         #expect(String(cString: KernelSet.portable.kernels.name) == "portable")
         #expect(String(cString: KernelSet.avx2.kernels.name) == "avx2_fma")
-        if nk_supports(NK_ISA_AVX512) {
-            #expect(nk_supports(NK_ISA_AVX2))
-            #expect(nk_best_isa() == NK_ISA_AVX512 && nk_has_vnni() && nk_has_bf16())
-            #expect(String(cString: KernelSet.avx512.kernels.name) == "avx512_vnni_bf16")
-        }
+        #expect(String(cString: KernelSet.avx512VNNI.kernels.name) == "avx512_vnni")
+        #expect(String(cString: KernelSet.avx512.kernels.name) == "avx512_vnni_bf16")
+        // Each set's CPUs run the sets before it too.
+        let supported = KernelSet.allCases.map { nk_supports($0.isa) }
+        #expect(supported == KernelSet.allCases.map { $0.isa.rawValue <= nk_best_isa().rawValue })
     }
 }

@@ -29,7 +29,14 @@ enum {
     NK_ATTENTION_RECORD = NK_MAX_HEAD_DIM + 16,
 };
 
-typedef enum { NK_ISA_PORTABLE = 0, NK_ISA_AVX2 = 1, NK_ISA_AVX512 = 2 } nk_isa;
+// From the slowest to the fastest. AVX2 is AVX2 with FMA; AVX512_VNNI is AVX-512 F, BW, VL and DQ
+// with VNNI; AVX512 has BF16 too.
+typedef enum {
+    NK_ISA_PORTABLE = 0,
+    NK_ISA_AVX2 = 1,
+    NK_ISA_AVX512_VNNI = 2,
+    NK_ISA_AVX512 = 3,
+} nk_isa;
 
 typedef enum { NK_KV_F32 = 0, NK_KV_BF16 = 1, NK_KV_INT8 = 2 } nk_kv_type;
 
@@ -116,8 +123,7 @@ typedef struct {
 } nk_attention_piece;
 
 typedef struct {
-    const char *name;  // "portable", "avx2_fma", "avx512_vnni_bf16"
-
+    const char *name;  // "portable", "avx2_fma", "avx512_vnni", "avx512_vnni_bf16"
     // out[r][32p + j] = sum over k of x[r][k] * w[32p + j][k] for rows [0, rows) of x and out, panels
     // [first_panel, first_panel + panel_count). Order: one accumulator per output, k ascending.
     void (*linear_f32)(
@@ -189,10 +195,6 @@ nk_isa nk_best_isa(void);
 bool nk_supports(nk_isa isa);
 // The kernels of an instruction set; portable is the reference twin of the others.
 const nk_kernels *nk_kernels_for(nk_isa isa);
-
-// CPU features that choose the default precision.
-bool nk_has_vnni(void);
-bool nk_has_bf16(void);
 
 // --- Packing, once at load. `rows` are consecutive outputs of one panel: weights[row][K], f32;
 // rows < 32 fill the rest of the panel with zero weights.

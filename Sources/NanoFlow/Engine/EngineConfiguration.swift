@@ -22,7 +22,7 @@ public enum KVPrecision: String, Sendable, Hashable, CaseIterable {
 
 /// What the engine is to use of the machine, and its limits.
 public struct EngineConfiguration: Sendable, Hashable {
-    /// nil: int8 where the CPU has AVX-512 with VNNI and BF16, for which there are kernels, else f32.
+    /// nil: int8, but f32 with the portable kernels.
     public var precision: Precision?
     /// nil: the same as the precision.
     public var kvPrecision: KVPrecision?

@@ -29,7 +29,7 @@ package struct EngineSettings: Sendable {
         try configuration.validate(model)
         precision =
             configuration.precision
-            ?? Self.bestPrecision(machine, configuration.instructionSet ?? .best)
+            ?? Self.fastestPrecision(configuration.instructionSet ?? .best)
         kvPrecision = configuration.kvPrecision ?? Self.kvPrecision(for: precision)
         guard kvPrecision != .f32 || precision == .f32 else {
             throw NanoFlowError(
@@ -77,12 +77,9 @@ package struct EngineSettings: Sendable {
         }
     }
 
-    private static func bestPrecision(
-        _ machine: Machine, _ instructionSet: InstructionSet
-    ) -> Precision {
-        guard instructionSet == .avx512 else { return .f32 }
-        if machine.hasInt8DotProduct { return .int8 }
-        return machine.hasBFloat16DotProduct ? .bf16 : .f32
+    /// int8 but for the portable kernels, whose integers a compiler makes no dot products of.
+    private static func fastestPrecision(_ instructionSet: InstructionSet) -> Precision {
+        instructionSet == .portable ? .f32 : .int8
     }
 
     /// 0 asks for one scale per output, which any group longer than a row is.
