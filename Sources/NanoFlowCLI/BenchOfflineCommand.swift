@@ -9,7 +9,7 @@ struct BenchOfflineCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "offline", abstract: "Runs requests that all arrive at once.",
         discussion: """
-            Greedy. Completions of token ids and random prompts ignore end-of-sequence tokens and \
+            Greedy, unless --temperature is given. Completions of token ids and random prompts ignore end-of-sequence tokens and \
             have their full length; completions of text prompts end with them, unless \
             --ignore-eos is given. The time is that from the first submission to the last token, \
             after the model is loaded and a short run has warmed it up.
@@ -36,6 +36,12 @@ struct BenchOfflineCommand: AsyncParsableCommand {
 
     @Option(help: "How operations are ordered.")
     var mode: BenchMode = .sequential
+
+    @Option(help: "Draw tokens at this temperature, each request from a seed of its own.")
+    var temperature = 0.0
+
+    @Option(help: "Draw from the likeliest tokens whose probability reaches this.")
+    var topP = 1.0
 
     @Flag(help: "Go on after end-of-sequence tokens with text prompts, too.")
     var ignoreEos = false
@@ -102,7 +108,9 @@ struct BenchOfflineCommand: AsyncParsableCommand {
 
     private func measure(_ workload: Workload, _ llm: LLM) async throws -> OfflineReport {
         let run = try OfflineRun(
-            workload, on: llm, ignoresEndOfSequence: ignoreEos || !workload.hasTexts)
+            workload, on: llm,
+            sampling: SamplingParameters(temperature: temperature, topP: topP),
+            ignoresEndOfSequence: ignoreEos || !workload.hasTexts)
         try await warmUp(llm)
         let before = Peaks(llm.engine)
         var outcomes: [OfflineRun.Outcome] = []

@@ -72,6 +72,24 @@ import Testing
         }
     }
 
+    /// With them the whole row of logits is kept, without them only what a draw needs.
+    @Test(arguments: precisions)
+    func askingForLogprobsChangesNoToken(configuration: EngineConfiguration) async throws {
+        let llm = try await tinyModel(configuration)
+        for index in 0..<12 {
+            var sampling = SamplingParameters(
+                temperature: index == 0 ? 0 : 0.5 * Double(index), seed: UInt64(index),
+                maxTokens: 40, ignoresEndOfSequence: true)
+            let prompt = Prompt.tokens(Self.prompts[index * 5])
+            let plain = try await llm.generate(prompt, sampling: sampling)
+            sampling.logprobCount = 0
+            let scored = try await llm.generate(prompt, sampling: sampling)
+            #expect(plain.tokens.map(\.id) == scored.tokens.map(\.id), "prompt \(index * 5)")
+            #expect(Set(plain.tokens.map(\.id)).count > 1)
+        }
+        await llm.shutdown()
+    }
+
     @Test(arguments: precisions)
     func preemptionChangesNothing(configuration: EngineConfiguration) async throws {
         let sampling = SamplingParameters(

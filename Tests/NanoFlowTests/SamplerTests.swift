@@ -83,6 +83,26 @@ import Testing
     }
 
     /// Large rows go through the short cut for likely tokens, and sometimes must not.
+    @Test(arguments: kernelSets, [37, 255, 256, 257, 49_152])
+    func aDrawInvertsTheCumulativeDistribution(set: Int, count: Int) throws {
+        var random = SeededGenerator(seed: 46)
+        let bench = try SamplerBench(vocabularyCount: count, kernels: Self.kernels(set))
+        for row in 0..<8 {
+            var logits = randomLogits(count, spread: row % 2 == 0 ? 0.3 : 3, &random)
+            // A whole tile, and some, of which nothing may be drawn.
+            if row >= 4 { for token in 10..<min(600, count - 1) { logits[token] = -.infinity } }
+            let parameters = randomParameters(&random)
+            let exact = exactDistribution(logits, parameters)
+            for seed in UInt64(0)..<20 {
+                let token = bench.draw(logits, parameters, seed: seed)
+                let place = SlotSampling(parameters, seed: seed, promptCount: 1).uniform(at: 1)
+                let below = exact[..<token].reduce(0, +)
+                #expect(exact[token] > 0)
+                #expect(below - 1e-6 <= place && place <= below + exact[token] + 1e-6)
+            }
+        }
+    }
+
     @Test(arguments: kernelSets)
     func largeRowsAreDrawnFromTheExactSet(set: Int) throws {
         var random = SeededGenerator(seed: 42)

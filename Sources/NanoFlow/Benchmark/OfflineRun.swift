@@ -1,6 +1,7 @@
+import NanoModel
 import NanoTokenizer
 
-/// Runs all requests of a workload at once, greedily, and measures how long that takes.
+/// Runs all requests of a workload at once and measures how long that takes.
 package struct OfflineRun {
     /// One request's result.
     package struct Answer: Sendable, Hashable {
@@ -28,7 +29,7 @@ package struct OfflineRun {
 
     private let llm: LLM
     private let requests: [TokenRequest]
-    private let ignoresEndOfSequence: Bool
+    private let sampling: SamplingParameters
 
     /// Tokens that the run computes at most: the last one of each completion is not fed back.
     package var maxComputedTokens: Int {
@@ -40,13 +41,19 @@ package struct OfflineRun {
     /// - Parameters:
     ///   - workload: The requests.
     ///   - llm: Runs them; its queue must have room for all.
+    ///   - sampling: How tokens are chosen; the seed is each request's index, the limit its length.
     ///   - ignoresEndOfSequence: Whether completions go on to their full length.
     /// - Throws: ``NanoFlowError`` with the number of the request at fault.
     package init(
-        _ workload: Workload, on llm: LLM, ignoresEndOfSequence: Bool
+        _ workload: Workload, on llm: LLM,
+        sampling: SamplingParameters = SamplingParameters(temperature: 0),
+        ignoresEndOfSequence: Bool
     ) throws(NanoFlowError) {
         self.llm = llm
-        self.ignoresEndOfSequence = ignoresEndOfSequence
+        var sampling = sampling
+        sampling.ignoresEndOfSequence = ignoresEndOfSequence
+        try sampling.validate(vocabularyCount: llm.engine.model.vocabularyCount)
+        self.sampling = sampling
         var source = PromptSource(llm, seed: workload.seed)
         var requests: [TokenRequest] = []
         for (index, request) in workload.requests.enumerated() {
@@ -93,12 +100,12 @@ package struct OfflineRun {
     private func submit() throws(NanoFlowError) -> [AsyncStream<EngineEvent>] {
         var streams: [AsyncStream<EngineEvent>] = []
         var submitted: [EngineRequest] = []
-        for request in requests {
+        for (index, request) in requests.enumerated() {
             // Bounded by the completion's length: at most one event a token.
             let (events, continuation) = AsyncStream.makeStream(of: EngineEvent.self)
             streams.append(events)
-            let sampling = SamplingParameters(
-                temperature: 0, ignoresEndOfSequence: ignoresEndOfSequence)
+            var sampling = sampling
+            sampling.seed = UInt64(index)
             submitted.append(
                 EngineRequest(
                     prompt: request.prompt,

@@ -14,14 +14,8 @@ struct Activations {
     let activated: ActivationRows  // (row, feed-forward): input of down
     let finalNormed: ActivationRows  // (logit row, hidden): input of the LM head
     let logits: FloatRows  // (logit row, vocabulary), of the rows that ask for them
-    let candidates: UnsafeMutablePointer<Candidate>  // (logit row, column tile of the LM head)
-    let candidateStride: Int
-
-    /// The largest logit of a row in one column tile of the LM head.
-    struct Candidate {
-        var token: Int32
-        var logit: Float
-    }
+    let logitTiles: UnsafeMutablePointer<LogitTile>  // (logit row, column tile), of the others
+    let logitTileCount: Int
 
     /// The float buffers in the order in which they are cut: (rows, width).
     private static func floats(
@@ -50,10 +44,6 @@ struct Activations {
         StepInput.recordCount * model.headCount * Int(NK_ATTENTION_RECORD)
     }
 
-    private static func candidateStride(_ model: ModelConfiguration) -> Int {
-        TileGeometry.LMHead.columnTileCount(panelCount: (model.vocabularyCount + 31) / 32)
-    }
-
     static func byteCount(
         _ model: ModelConfiguration, _ limits: Scheduler.Limits, _ format: MatrixFormat
     ) -> Int {
@@ -64,7 +54,9 @@ struct Activations {
             $0 + ActivationRows.byteCount(capacity: $1.rows, width: $1.width, format: format)
         }
         return floats + inputs + MemoryArena.byteCount(Float.self, recordNumbers(model))
-            + MemoryArena.byteCount(Candidate.self, limits.logitRows * candidateStride(model))
+            + MemoryArena.byteCount(
+                LogitTile.self,
+                limits.logitRows * LogitTiles.count(vocabularyCount: model.vocabularyCount))
     }
 
     init(
@@ -82,8 +74,8 @@ struct Activations {
         (normed, attendedInput) = (inputs[0], inputs[1])
         (activated, finalNormed) = (inputs[2], inputs[3])
         attentionRecords = arena.cutFloor(Float.self, Self.recordNumbers(model))
-        candidateStride = Self.candidateStride(model)
-        candidates = arena.cutFloor(Candidate.self, limits.logitRows * candidateStride)
+        logitTileCount = LogitTiles.count(vocabularyCount: model.vocabularyCount)
+        logitTiles = arena.cutFloor(LogitTile.self, limits.logitRows * logitTileCount)
     }
 }
 

@@ -24,7 +24,8 @@ final class Step: TiledProgram {
 
     /// Lays out the batch; returns the first result of each item.
     func prepare(_ batch: Batch) -> [Int] {
-        input.fill(batch, tables: shared.tables)
+        input.fill(
+            batch, tables: shared.tables, vocabularyCount: shared.model.vocabularyCount)
     }
 
     func result(_ index: Int) -> (RowResult, UnsafeBufferPointer<TokenLogprobPair>) {
@@ -100,7 +101,7 @@ final class Step: TiledProgram {
             for row in TileGeometry.rows(tile, of: input.logitRowCount) {
                 finalNorm(row, operation, unit)
             }
-        case .sampling: sample(tile, unit)
+        case .sampling: sample(tile, operation.matrix, unit)
         }
     }
 
@@ -116,31 +117,41 @@ final class Step: TiledProgram {
             stride: out.stride, epilogue: epilogue, kernels: shared.kernels)
     }
 
-    /// A tile of logits lives in the unit's scratch only: of most rows just the largest is wanted.
+    /// A tile of logits lives in the unit's scratch only: of most rows not all are wanted.
     private func multiplyHead(_ index: Int, _ tile: Int, _ unit: Int) {
         let (rows, panels) = (products[index].rows(tile), products[index].panels(tile))
-        let width = TileGeometry.LMHead.columnsPerTile
-        let scratch = shared.scratch[unit].headTile
-        let firstColumn = panels.lowerBound * Int(NK_PANEL)
-        // The product writes column c of row r to out[r * stride + c].
-        let origin = scratch - rows.lowerBound * width - firstColumn
-        shared.operations[index].matrix.multiply(
-            shared.activations.finalNormed, rows: rows, panels: panels, into: origin,
-            stride: width, epilogue: NK_STORE, kernels: shared.kernels)
-        let count = min(panels.count * Int(NK_PANEL), shared.model.vocabularyCount - firstColumn)
+        let column = panels.lowerBound / TileGeometry.LMHead.panelsPerTile
+        computeHead(shared.operations[index].matrix, rows, panels, unit)
+        let tokens = LogitTiles.tokens(column, vocabularyCount: shared.model.vocabularyCount)
         for row in rows {
-            let logits = scratch + (row - rows.lowerBound) * width
+            let logits =
+                shared.scratch[unit].headTile + (row - rows.lowerBound) * LogitTiles.columnCount
             if input.logitRows[row].wantsLogits {
-                (shared.activations.logits.row(row) + firstColumn).update(
-                    from: logits, count: count)
+                (shared.activations.logits.row(row) + tokens.lowerBound).update(
+                    from: logits, count: tokens.count)
                 continue
             }
-            var largest: Float = 0
-            let place = shared.kernels.functions.pointee.argmax(logits, Int32(count), &largest)
-            let column = row * shared.activations.candidateStride + firstColumn / width
-            shared.activations.candidates[column] = Activations.Candidate(
-                token: Int32(firstColumn) + place, logit: largest)
+            let tile = LogitTile(
+                logits, count: tokens.count, firstToken: tokens.lowerBound,
+                inverseTemperature: input.logitRows[row].inverseTemperature,
+                kernels: shared.kernels)
+            (shared.activations.logitTiles + row * shared.activations.logitTileCount + column)
+                .initialize(to: tile)
         }
+    }
+
+    /// Logits of the rows and panels, into the unit's scratch: (row, columns of a tile).
+    private func computeHead(
+        _ head: PackedMatrix, _ rows: Range<Int>, _ panels: Range<Int>, _ unit: Int
+    ) {
+        let width = LogitTiles.columnCount
+        // The product writes column c of row r to out[r * stride + c].
+        let origin =
+            shared.scratch[unit].headTile - rows.lowerBound * width
+            - panels.lowerBound * Int(NK_PANEL)
+        head.multiply(
+            shared.activations.finalNormed, rows: rows, panels: panels, into: origin,
+            stride: width, epilogue: NK_STORE, kernels: shared.kernels)
     }
 
     // MARK: - Row-wise operations
@@ -268,7 +279,7 @@ final class Step: TiledProgram {
             + first * shared.model.headCount * Int(NK_ATTENTION_RECORD)
     }
 
-    private func sample(_ index: Int, _ unit: Int) {
+    private func sample(_ index: Int, _ head: PackedMatrix, _ unit: Int) {
         let row = input.logitRows[index]
         let history = shared.tables.history(Int(row.slot))
         let count = Int(row.position) + 1
@@ -287,21 +298,32 @@ final class Step: TiledProgram {
                 sampling, logits: logits,
                 history: UnsafeBufferPointer(start: history, count: count),
                 alternatives: input.alternatives + index * Sampler.maxAlternatives)
-            : RowResult(token: likeliest(index))
+            : RowResult(token: draw(index, head, sampling.uniform(at: count), unit))
         input.results[index] = result
         // The next step embeds it, launched perhaps already.
         history[count] = result.token
     }
 
-    /// The token of the largest logit, of the smallest id among equals.
-    private func likeliest(_ logitRow: Int) -> Int32 {
-        let stride = shared.activations.candidateStride
-        let candidates = shared.activations.candidates + logitRow * stride
-        var best = candidates[0]
-        for column in 1..<max(1, stride) where candidates[column].logit > best.logit {
-            best = candidates[column]
+    /// The likeliest token of a row, or one drawn at its temperature.
+    ///
+    /// The logits of the tile that is drawn are computed again, to the same bits: one row of 256
+    /// columns costs less than keeping all columns of all rows.
+    private func draw(
+        _ logitRow: Int, _ head: PackedMatrix, _ random: Double, _ unit: Int
+    ) -> Int32 {
+        let count = shared.activations.logitTileCount
+        let tiles = LogitTiles(
+            tiles: UnsafeBufferPointer(
+                start: shared.activations.logitTiles + logitRow * count, count: count),
+            vocabularyCount: shared.model.vocabularyCount)
+        return tiles.draw(
+            inverseTemperature: input.logitRows[logitRow].inverseTemperature, random: random
+        ) { column in
+            let first = column * TileGeometry.LMHead.panelsPerTile
+            let end = min(first + TileGeometry.LMHead.panelsPerTile, head.panelCount)
+            computeHead(head, logitRow..<logitRow + 1, first..<end, unit)
+            return UnsafePointer(shared.scratch[unit].headTile)
         }
-        return best.token
     }
 }
 

@@ -30,8 +30,10 @@ struct StepInput {
         var slot: Int32
         var position: Int32
         var isScored: Bool
-        /// Whether all logits are wanted; else the largest one is enough.
+        /// Whether all logits are wanted; else what is kept of each tile is enough.
         var wantsLogits: Bool
+        /// 0: greedy.
+        var inverseTemperature: Float
     }
 
     private(set) var rowCount = 0
@@ -76,15 +78,19 @@ struct StepInput {
     }
 
     /// Lays out a batch; returns the first logit row of each item.
-    mutating func fill(_ batch: Batch, tables: SlotTables) -> [Int] {
+    mutating func fill(_ batch: Batch, tables: SlotTables, vocabularyCount: Int) -> [Int] {
         (rowCount, prefillPieceCount, decodePieceCount, logitRowCount) = (0, 0, 0, 0)
         usedRecordCount = 0
         return batch.items.map { item in
             tables.setBlocks(slot: item.slot, from: item.firstNewBlock, item.newBlocks)
             let firstLogitRow = logitRowCount
             let firstRow = rowCount
-            let wantsLogits = item.logits == .all || tables.sampling(item.slot).wantsLogits
-            for position in item.positions { add(item, position, wantsLogits) }
+            let sampling = tables.sampling(item.slot)
+            let wantsLogits =
+                item.logits == .all || sampling.wantsLogits(of: vocabularyCount)
+            for position in item.positions {
+                add(item, position, wantsLogits, sampling.inverseTemperature)
+            }
             if item.positions.count == 1 {
                 addDecode(item, row: firstRow)
             } else {
@@ -94,7 +100,9 @@ struct StepInput {
         }
     }
 
-    private mutating func add(_ item: Batch.Item, _ position: Int, _ wantsLogits: Bool) {
+    private mutating func add(
+        _ item: Batch.Item, _ position: Int, _ wantsLogits: Bool, _ inverseTemperature: Float
+    ) {
         rows[rowCount] = Row(slot: Int32(item.slot), position: Int32(position))
         let isLast = position == item.positions.upperBound - 1
         let hasLogits =
@@ -106,7 +114,8 @@ struct StepInput {
         if hasLogits {
             logitRows[logitRowCount] = LogitRow(
                 row: Int32(rowCount), slot: Int32(item.slot), position: Int32(position),
-                isScored: item.logits == .all, wantsLogits: wantsLogits)
+                isScored: item.logits == .all, wantsLogits: wantsLogits,
+                inverseTemperature: inverseTemperature)
             logitRowCount += 1
         }
         rowCount += 1

@@ -54,8 +54,6 @@ package enum TileGeometry {
     enum LMHead {
         static let panelsPerTile = 8
         static let columnsPerTile = panelsPerTile * 32
-
-        static func columnTileCount(panelCount: Int) -> Int { ceiling(panelCount, panelsPerTile) }
     }
 
     package static func rowTileCount(_ rowCount: Int) -> Int {

@@ -12,21 +12,12 @@ package struct Sampler {
     // Occurrences in the completion; `seenMark` is added to any token that was seen at all.
     private let occurrences: UnsafeMutableBufferPointer<Int32>  // (vocabulary)
     private let touched: UnsafeMutableBufferPointer<PenalisedToken>  // (vocabulary)
-    private let candidates: UnsafeMutableBufferPointer<Candidate>  // (vocabulary)
+    private let tiles: UnsafeMutableBufferPointer<LogitTile>  // (tile of the vocabulary)
+    private let truncated: TruncatedDraw
 
     private struct PenalisedToken {
         var token: Int32
         var logit: Float
-    }
-
-    private struct Candidate {
-        var token: Int32
-        var logit: Float
-
-        /// The order of likelihood; among equals the smaller id comes first.
-        static func isLikelier(_ a: Candidate, _ b: Candidate) -> Bool {
-            a.logit != b.logit ? a.logit > b.logit : a.token < b.token
-        }
     }
 
     private static let seenMark: Int32 = 1 << 24
@@ -38,7 +29,9 @@ package struct Sampler {
     package static func byteCount(vocabularyCount: Int) -> Int {
         MemoryArena.byteCount(Int32.self, vocabularyCount)
             + MemoryArena.byteCount(PenalisedToken.self, vocabularyCount)
-            + MemoryArena.byteCount(Candidate.self, vocabularyCount)
+            + TruncatedDraw.byteCount(vocabularyCount: vocabularyCount)
+            + MemoryArena.byteCount(
+                LogitTile.self, LogitTiles.count(vocabularyCount: vocabularyCount))
     }
 
     package init(vocabularyCount: Int, kernels: Kernels, arena: MemoryArena) {
@@ -46,7 +39,9 @@ package struct Sampler {
         self.kernels = kernels
         occurrences = arena.cut(Int32.self, count: vocabularyCount)
         touched = arena.cut(PenalisedToken.self, count: vocabularyCount)
-        candidates = arena.cut(Candidate.self, count: vocabularyCount)
+        tiles = arena.cut(
+            LogitTile.self, count: LogitTiles.count(vocabularyCount: vocabularyCount))
+        truncated = TruncatedDraw(vocabularyCount: vocabularyCount, arena: arena)
     }
 
     /// The log-probability of `token`.
@@ -153,115 +148,29 @@ package struct Sampler {
     private func draw(
         _ sampling: SlotSampling, _ logits: UnsafeMutablePointer<Float>, position: Int
     ) -> Int32 {
-        var maximum: Float = 0
-        let best = kernels.functions.pointee.argmax(logits, Int32(vocabularyCount), &maximum)
-        guard sampling.temperature > 0, maximum.isFinite else { return best }
+        let inverse = sampling.inverseTemperature
         let random = sampling.uniform(at: position)
-        let inverse = 1 / sampling.temperature
-        let keepsAll =
-            sampling.minP == 0 && sampling.topP >= 1
-            && (sampling.topK == 0 || sampling.topK >= vocabularyCount)
-        return keepsAll
-            ? drawFromAll(logits, maximum, inverse, random) ?? best
-            : drawFromLikeliest(sampling, logits, maximum, inverse, random) ?? best
-    }
-
-    /// Inverse of the cumulative distribution in the order of ids: first over runs, then in one.
-    private func drawFromAll(
-        _ logits: UnsafeMutablePointer<Float>, _ maximum: Float, _ inverse: Float, _ random: Double
-    ) -> Int32? {
-        let run = 512
-        let sum = { (start: Int) -> Double in
-            let count = Int32(min(run, vocabularyCount - start))
-            return Double(
-                kernels.functions.pointee.sum_exp(logits + start, count, maximum, inverse))
-        }
-        let starts = stride(from: 0, to: vocabularyCount, by: run)
-        var rest = random * starts.reduce(0) { $0 + sum($1) }
-        var last: Int32?
-        for start in starts {
-            let mass = sum(start)
-            if rest >= mass {
-                rest -= mass
-                continue
-            }
-            for token in start..<min(start + run, vocabularyCount) {
-                let mass = Double(exp((logits[token] - maximum) * inverse))
-                if mass > 0 { last = Int32(token) }
-                if rest < mass { return Int32(token) }
-                rest -= mass
-            }
-            // Rounding left a rest behind the run's last token.
-            return last
-        }
-        return last
-    }
-
-    /// Draws from what min-p, top-k and top-p leave, in the order of likelihood.
-    private func drawFromLikeliest(
-        _ sampling: SlotSampling, _ logits: UnsafeMutablePointer<Float>, _ maximum: Float,
-        _ inverse: Float, _ random: Double
-    ) -> Int32? {
-        let lowest = sampling.minP > 0 ? Float(log(sampling.minP)) : -.infinity
-        let topK = sampling.topK == 0 ? vocabularyCount : min(sampling.topK, vocabularyCount)
-        // Nearly always the likely ones, e^-12 of the best or more, are enough to decide. With
-        // min-p there is no short cut: top-p is then a share of all that it leaves.
-        var kept = 0
-        for floor in sampling.minP > 0 ? [lowest] : [-12, lowest] {
-            kept = gather(logits, maximum, inverse, floor)
-            if floor == lowest || isEnough(kept, topK, sampling.topP, logits, maximum, inverse) {
-                break
+        let tiles = tiled(logits, inverse)
+        let best = tiles.likeliest
+        guard inverse > 0, best.maximum.isFinite else { return best.token }
+        if sampling.keepsAll(of: vocabularyCount) {
+            return tiles.draw(inverseTemperature: inverse, random: random) {
+                UnsafePointer(logits + $0 * LogitTiles.columnCount)
             }
         }
-        var sorted = UnsafeMutableBufferPointer(rebasing: candidates[..<kept])
-        sorted.sort(by: Candidate.isLikelier)
-        kept = min(kept, topK)
-        var whole = 0.0
-        for entry in sorted[..<kept] { whole += exp(Double(entry.logit)) }
-        // Beyond top-k nothing counts; without it the dropped tail counts in the whole.
-        if topK == vocabularyCount, lowest == -.infinity {
-            whole = Double(
-                kernels.functions.pointee.sum_exp(logits, Int32(vocabularyCount), maximum, inverse))
-        }
-        var nucleus = 0.0
-        var size = 0
-        while size < kept, nucleus < sampling.topP * whole || size == 0 {
-            nucleus += exp(Double(sorted[size].logit))
-            size += 1
-        }
-        var rest = random * nucleus
-        for entry in sorted[..<size] {
-            rest -= exp(Double(entry.logit))
-            if rest < 0 { return entry.token }
-        }
-        return size > 0 ? sorted[size - 1].token : nil
+        return truncated.draw(sampling, logits, tiles, random: random) ?? best.token
     }
 
-    /// Fills `candidates` with the tokens whose scaled logit, less the best one's, is `floor` or
-    /// more.
-    private func gather(
-        _ logits: UnsafeMutablePointer<Float>, _ maximum: Float, _ inverse: Float, _ floor: Float
-    ) -> Int {
-        var count = 0
-        for token in 0..<vocabularyCount {
-            let scaled = (logits[token] - maximum) * inverse
-            guard scaled >= floor else { continue }
-            candidates[count] = Candidate(token: Int32(token), logit: scaled)
-            count += 1
+    /// The row's tiles, as the LM head makes them where it keeps nothing else.
+    private func tiled(_ logits: UnsafeMutablePointer<Float>, _ inverse: Float) -> LogitTiles {
+        for index in tiles.indices {
+            let tokens = LogitTiles.tokens(index, vocabularyCount: vocabularyCount)
+            tiles[index] = LogitTile(
+                logits + tokens.lowerBound, count: tokens.count, firstToken: tokens.lowerBound,
+                inverseTemperature: inverse, kernels: kernels)
         }
-        return count
-    }
-
-    private func isEnough(
-        _ count: Int, _ topK: Int, _ topP: Double, _ logits: UnsafeMutablePointer<Float>,
-        _ maximum: Float, _ inverse: Float
-    ) -> Bool {
-        if count >= topK { return true }
-        guard topK == vocabularyCount, topP < 1 else { return false }
-        let whole = kernels.functions.pointee.sum_exp(
-            logits, Int32(vocabularyCount), maximum, inverse)
-        let mass = candidates[..<count].reduce(0.0) { $0 + exp(Double($1.logit)) }
-        return mass >= topP * Double(whole)
+        return LogitTiles(
+            tiles: UnsafeBufferPointer(tiles), vocabularyCount: vocabularyCount)
     }
 }
 

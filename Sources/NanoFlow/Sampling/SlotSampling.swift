@@ -27,8 +27,22 @@ package struct SlotSampling: Sendable, Hashable {
         logprobCount = parameters.logprobCount
     }
 
-    /// Whether drawing needs all logits; else the largest one is the token.
-    var wantsLogits: Bool { temperature > 0 || hasPenalties || logprobCount != nil }
+    /// 1 / temperature; 0, greedy, also where that is no number.
+    var inverseTemperature: Float {
+        let inverse = 1 / temperature
+        return inverse.isFinite ? inverse : 0
+    }
+
+    /// Whether all tokens may be drawn.
+    func keepsAll(of vocabularyCount: Int) -> Bool {
+        minP == 0 && topP >= 1 && (topK == 0 || topK >= vocabularyCount)
+    }
+
+    /// Whether all logits of a row are needed; else what the LM head keeps of each tile is enough.
+    func wantsLogits(of vocabularyCount: Int) -> Bool {
+        hasPenalties || logprobCount != nil
+            || (inverseTemperature > 0 && !keepsAll(of: vocabularyCount))
+    }
 
     var hasPenalties: Bool {
         repetitionPenalty != 1 || presencePenalty != 0 || frequencyPenalty != 0
