@@ -11,9 +11,7 @@ struct LogitTile {
     /// Sum of exp((logit - maximum) / temperature) over the tile; 0 where nothing is drawn.
     let mass: Float
 
-    /// - Parameters:
-    ///   - logits: (count): of the tokens from `firstToken` on.
-    ///   - inverseTemperature: 0: greedy.
+    /// Of the `count` logits of the tokens from `firstToken` on; inverse temperature 0 is greedy.
     init(
         _ logits: UnsafePointer<Float>, count: Int, firstToken: Int, inverseTemperature: Float,
         kernels: Kernels
@@ -65,11 +63,8 @@ struct LogitTiles {
     }
 
     /// Draws from the softmax of logits x `inverseTemperature`: inverse of the cumulative
-    /// distribution in the order of ids, first over tiles, then in one.
-    ///
-    /// - Parameters:
-    ///   - random: In [0, 1).
-    ///   - logits: Gives the logits of one tile; called at most once.
+    /// distribution, in the order of ids, at `random` in [0, 1); first over tiles, then in one, whose
+    /// logits `logits` gives.
     func draw(
         inverseTemperature: Float, random: Double, logits: (Int) -> UnsafePointer<Float>
     ) -> Int32 {

@@ -43,12 +43,11 @@ struct TruncatedDraw {
         classes = arena.cut(LikelihoodClass.self, count: Self.classCount)
     }
 
-    /// - Parameters:
-    ///   - logits: (vocabulary), the largest of them finite.
-    ///   - tiles: The same, by tiles, at the sampling's temperature, which is not 0.
-    ///   - random: In [0, 1): where in the cumulative distribution of what is left, in the order of
-    ///     ids.
-    /// - Returns: The token; nil if none is left, as with logits that are no numbers.
+    /// The token at `random`, in [0, 1), of the cumulative distribution of what is left, in the order
+    /// of ids.
+    ///
+    /// `logits` has a finite largest one; `tiles` is made of the same, at the sampling's temperature,
+    /// which is not 0. nil: no token is left, as with logits that are no numbers.
     func draw(
         _ sampling: SlotSampling, _ logits: UnsafePointer<Float>, _ tiles: LogitTiles,
         random: Double
