@@ -109,7 +109,7 @@ NK_AVX2 static void block_bf16(
     for (int k = 0; k < inputs; k += CHUNK, weights += CHUNK * NK_PANEL) {
         chunk_bf16 chunk = {
             .x_stride = x_stride, .weights = weights, .count = nk_smaller(CHUNK, inputs - k)};
-        const nk_bf16 *next = weights + CHUNK * NK_PANEL;
+        const nk_bf16 *next = weights + chunk.count * NK_PANEL;
         for (int row = 0, height; row < rows; row += height) {
             height = tile_height(rows - row, MAX_ROWS);
             chunk.x = x + row * x_stride + k;

@@ -114,7 +114,7 @@ NK_AVX2 static void block_f32(
     for (int k = 0; k < inputs; k += F32_CHUNK, weights += F32_CHUNK * NK_PANEL) {
         f32_chunk chunk = {
             .x_stride = x_stride, .weights = weights, .count = nk_smaller(F32_CHUNK, inputs - k)};
-        lines_ahead ahead = share_lines(weights + F32_CHUNK * NK_PANEL, tiles);
+        lines_ahead ahead = share_lines(weights + chunk.count * NK_PANEL, tiles);
         for (int row = 0, height; row < rows; row += height) {
             height = tile_height(rows - row, MAX_ROWS);
             chunk.x = x + row * x_stride + k;

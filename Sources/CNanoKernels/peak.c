@@ -142,7 +142,6 @@ __attribute__((target("avx2"))) static void read_avx2(const void *bytes, size_t 
         "vmovdqa \\line(%0), %%ymm0\n vmovdqa 32+\\line(%0), %%ymm1\n", "xmm0", "xmm1");
 }
 
-
 uint64_t nk_run_peak(nk_isa isa, nk_peak_kind kind, uint64_t iterations) {
     switch (isa) {
     case NK_ISA_AVX512: return run_avx512(kind, true, iterations);

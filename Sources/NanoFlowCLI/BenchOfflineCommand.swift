@@ -9,9 +9,9 @@ struct BenchOfflineCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "offline", abstract: "Runs requests that all arrive at once.",
         discussion: """
-            Greedy, unless --temperature is given. Completions of token ids and random prompts ignore end-of-sequence tokens and \
-            have their full length; completions of text prompts end with them, unless \
-            --ignore-eos is given. The time is that from the first submission to the last token, \
+            Greedy, unless --temperature is given. Completions of token ids and random prompts \
+            ignore end-of-sequence tokens and have their full length; completions of text prompts \
+            end with them, unless --ignore-eos is given. The time is that from the first submission to the last token, \
             after the model is loaded and a short run has warmed it up.
 
             The optimum is the measured peak of the precision's dot product, divided by what the \
@@ -38,10 +38,14 @@ struct BenchOfflineCommand: AsyncParsableCommand {
     var mode: BenchMode = .sequential
 
     @Option(help: "Draw tokens at this temperature, each request from a seed of its own.")
-    var temperature = 0.0
+    var temperature: Double?
 
     @Option(help: "Draw from the likeliest tokens whose probability reaches this.")
-    var topP = 1.0
+    var topP: Double?
+
+    private var sampling: SamplingParameters {
+        SamplingParameters(temperature: temperature ?? 0, topP: topP ?? 1)
+    }
 
     @Flag(help: "Go on after end-of-sequence tokens with text prompts, too.")
     var ignoreEos = false
@@ -64,6 +68,14 @@ struct BenchOfflineCommand: AsyncParsableCommand {
         }
         guard (1...100).contains(repetitions) else {
             throw ValidationError("--repetitions must be 1 to 100. Given: \(repetitions).")
+        }
+        guard topP == nil || temperature != nil else {
+            throw ValidationError("--top-p belongs to --temperature.")
+        }
+        do {
+            try sampling.validate(vocabularyCount: Int(Int32.max))
+        } catch {
+            throw ValidationError("\(error)")
         }
         try checkWritable(json)
         try checkWritable(saveCompletions, option: "--save-completions")
@@ -109,7 +121,7 @@ struct BenchOfflineCommand: AsyncParsableCommand {
     private func measure(_ workload: Workload, _ llm: LLM) async throws -> OfflineReport {
         let run = try OfflineRun(
             workload, on: llm,
-            sampling: SamplingParameters(temperature: temperature, topP: topP),
+            sampling: sampling,
             ignoresEndOfSequence: ignoreEos || !workload.hasTexts)
         try await warmUp(llm)
         let before = Peaks(llm.engine)
@@ -125,7 +137,8 @@ struct BenchOfflineCommand: AsyncParsableCommand {
                 .write(to: saveCompletions)
         }
         return OfflineReport(
-            llm, median, peaks, mode: mode, repetitions: outcomes.map(\.seconds))
+            llm, median, peaks, mode: mode, sampling: sampling,
+            repetitions: outcomes.map(\.seconds))
     }
 
     /// Touches the code and the buffers once.

@@ -10,6 +10,8 @@ struct OfflineReport: Encodable {
 
     private struct Figures: Encodable {
         let mode: BenchMode
+        let temperature: Double
+        let topP: Double
         let totalTokensPerSecond: Double
         let completionTokensPerSecond: Double
         let seconds: Double
@@ -42,7 +44,7 @@ struct OfflineReport: Encodable {
 
     init(
         _ llm: LLM, _ outcome: OfflineRun.Outcome, _ peaks: Peaks, mode: BenchMode,
-        repetitions: [Double]
+        sampling: SamplingParameters, repetitions: [Double]
     ) {
         let engine = llm.engine
         let work = ModelWork(engine.model)
@@ -60,7 +62,8 @@ struct OfflineReport: Encodable {
         let waiting = outcome.times.waitingSeconds
         run = RunDescription(llm)
         figures = Figures(
-            mode: mode, totalTokensPerSecond: total,
+            mode: mode, temperature: sampling.temperature, topP: sampling.topP,
+            totalTokensPerSecond: total,
             completionTokensPerSecond: Double(load.completionTokens) / seconds, seconds: seconds,
             repetitionSeconds: repetitions, requests: outcome.answers.count,
             promptTokens: load.promptTokens, completionTokens: load.completionTokens,
@@ -80,6 +83,11 @@ struct OfflineReport: Encodable {
         try figures.encode(to: encoder)
     }
 
+    private var samplingText: String {
+        guard figures.temperature > 0 else { return "greedy" }
+        return "temperature \(figures.temperature), top-p \(figures.topP)"
+    }
+
     /// The figures, then where the time went.
     var table: String {
         let summary = """
@@ -87,7 +95,7 @@ struct OfflineReport: Encodable {
             \(run.threads) threads, \(run.kernels)
             requests    \(figures.requests): \(figures.promptTokens) prompt and \
             \(figures.completionTokens) completion tokens in \(format(figures.seconds, 2)) s, \
-            \(figures.steps) steps
+            \(figures.steps) steps, \(samplingText)
             throughput  \(format(figures.totalTokensPerSecond, 1)) tokens/s, of these \
             \(format(figures.completionTokensPerSecond, 1)) completion tokens/s
             peak        \(format(figures.peakOperationsPerSecond / 1e9, 0)) GOP/s, memory \

@@ -52,6 +52,7 @@ import Testing
         #expect(advice() == [])
         #expect(advice(machine(quota: 2)) == [])
         #expect(advice(share: 0.8) == [])
+        #expect(advice { $0.instructionSets = ["avx2", "fma", "avx512", "avx512_vnni"] } == [])
     }
 
     @Test func everyShortcomingGetsOneLineThatNamesIt() {

@@ -1,4 +1,5 @@
 import Foundation
+import NanoDevice
 import NanoFlow
 import NanoTestSupport
 import Testing
@@ -208,6 +209,30 @@ import Testing
             _ = try await LLM(model: "/nowhere/model.gguf")
         }
         #expect(missing?.code == .modelLoading)
+    }
+
+    @Test func theCacheIsAsPreciseAsTheProductsUnlessTheHeadsForbid() throws {
+        let defaults = { (precision: Precision, dimension: Int) in
+            try EngineSettings.kvPrecision(nil, precision, headDimension: dimension)
+        }
+        #expect(try defaults(.f32, 6) == .f32)
+        #expect(try defaults(.bf16, 6) == .bf16)
+        #expect(try defaults(.int8, 6) == .bf16)
+        #expect(try defaults(.int8, 64) == .int8)
+        #expect(try EngineSettings.kvPrecision(.bf16, .int8, headDimension: 64) == .bf16)
+        let error = #expect(throws: NanoFlowError.self) {
+            _ = try EngineSettings.kvPrecision(.int8, .int8, headDimension: 6)
+        }
+        #expect(error?.field == "kv-precision" && error?.given == "int8")
+    }
+
+    @Test(arguments: InstructionSet.allCases.filter(\.isSupported))
+    func vectorKernelsComputeInInt8ByDefault(set: InstructionSet) async throws {
+        var configuration = EngineConfiguration()
+        configuration.instructionSet = set
+        let llm = try await tinyModel(configuration)
+        #expect(llm.engine.settings.precision == (set == .portable ? .f32 : .int8))
+        await llm.shutdown()
     }
 
     private func expectIdle(_ llm: LLM) async throws {

@@ -34,6 +34,28 @@ import Testing
         await llm.shutdown()
     }
 
+    @Test func everyRequestDrawsFromASeedOfItsOwn() async throws {
+        let llm = try await tinyModel()
+        var sampling = SamplingParameters(temperature: 1.5, topP: 0.95)
+        let outcome = try await OfflineRun(
+            Self.workload(), on: llm, sampling: sampling, ignoresEndOfSequence: true
+        ).run()
+        sampling.ignoresEndOfSequence = true
+        for (index, prompt) in Self.prompts.enumerated() {
+            sampling.seed = UInt64(index)
+            sampling.maxTokens = 10 + 7 * index
+            let alone = try await llm.generate(.tokens(prompt), sampling: sampling)
+            #expect(outcome.answers[index].tokens == alone.tokens.map(\.id))
+        }
+        let error = #expect(throws: NanoFlowError.self) {
+            _ = try OfflineRun(
+                Self.workload(), on: llm, sampling: SamplingParameters(temperature: 500),
+                ignoresEndOfSequence: true)
+        }
+        #expect(error?.field == "temperature")
+        await llm.shutdown()
+    }
+
     @Test func textsAreEncodedAndMayEnd() async throws {
         let llm = try await tinyModel()
         let texts = ["Hello", "a b c"]

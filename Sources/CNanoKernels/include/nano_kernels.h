@@ -46,7 +46,7 @@ typedef enum { NK_KV_F32 = 0, NK_KV_BF16 = 1, NK_KV_INT8 = 2 } nk_kv_type;
 typedef enum { NK_STORE = 0, NK_ADD = 1, NK_SILU_MULTIPLY = 2 } nk_epilogue;
 
 // Where a tile of a matrix product writes: out[row][column], f32, row stride in elements, at least
-// 32 * panels of the whole matrix (SILU_MULTIPLY: 16 * panels), so that a last partial panel may be
+// 32 (SILU_MULTIPLY: 16) for each panel that a call writes, so that a last partial panel may be
 // written in full.
 typedef struct {
     float *out;
@@ -124,6 +124,7 @@ typedef struct {
 
 typedef struct {
     const char *name;  // "portable", "avx2_fma", "avx512_vnni", "avx512_vnni_bf16"
+
     // out[r][32p + j] = sum over k of x[r][k] * w[32p + j][k] for rows [0, rows) of x and out, panels
     // [first_panel, first_panel + panel_count). Order: one accumulator per output, k ascending.
     void (*linear_f32)(

@@ -20,5 +20,6 @@ typedef enum { NK_PEAK_INT8 = 0, NK_PEAK_BF16 = 1, NK_PEAK_F32 = 2 } nk_peak_kin
 uint64_t nk_run_peak(nk_isa isa, nk_peak_kind kind, uint64_t iterations);
 
 // Loads every byte once, in order, with the set's widest loads and a software prefetch ahead of
-// them. `bytes` is aligned to 64 and `count` a multiple of 1024. The instruction set must be supported.
+// them. `bytes` is aligned to 64 and `count` a multiple of 1024. The instruction set must be
+// supported.
 void nk_read_all(nk_isa isa, const void *bytes, size_t count);

@@ -43,7 +43,8 @@ package struct OfflineRun {
     ///   - llm: Runs them; its queue must have room for all.
     ///   - sampling: How tokens are chosen; the seed is each request's index, the limit its length.
     ///   - ignoresEndOfSequence: Whether completions go on to their full length.
-    /// - Throws: ``NanoFlowError`` with the number of the request at fault.
+    /// - Throws: ``NanoFlowError`` with the number of the request at fault, or the field of the
+    ///   sampling.
     package init(
         _ workload: Workload, on llm: LLM,
         sampling: SamplingParameters = SamplingParameters(temperature: 0),

@@ -30,12 +30,8 @@ package struct EngineSettings: Sendable {
         precision =
             configuration.precision
             ?? Self.fastestPrecision(configuration.instructionSet ?? .best)
-        kvPrecision = configuration.kvPrecision ?? Self.kvPrecision(for: precision)
-        guard kvPrecision != .f32 || precision == .f32 else {
-            throw NanoFlowError(
-                .invalidConfiguration, field: "kv-precision",
-                limit: "bf16 or int8 with --precision \(precision.rawValue)", given: "f32")
-        }
+        kvPrecision = try Self.kvPrecision(
+            configuration.kvPrecision, precision, headDimension: model.headDimension)
         formats =
             switch precision {
             case .f32: [.f32]
@@ -69,11 +65,29 @@ package struct EngineSettings: Sendable {
         self.budget = budget
     }
 
-    private static func kvPrecision(for precision: Precision) -> KVPrecision {
-        switch precision {
+    /// The wanted one; nil: as the products, but bf16 where the heads do not fill the words of int8.
+    ///
+    /// - Throws: ``NanoFlowError`` for one that does not go with the rest.
+    package static func kvPrecision(
+        _ wanted: KVPrecision?, _ precision: Precision, headDimension: Int
+    ) throws(NanoFlowError) -> KVPrecision {
+        let fillsWords = headDimension % 4 == 0
+        guard wanted != .f32 || precision == .f32 else {
+            throw NanoFlowError(
+                .invalidConfiguration, field: "kv-precision",
+                limit: "bf16 or int8 with --precision \(precision.rawValue)", given: "f32")
+        }
+        guard wanted != .int8 || fillsWords else {
+            throw NanoFlowError(
+                .invalidConfiguration, field: "kv-precision",
+                limit: "f32 or bf16 for heads of \(headDimension) dimensions, no multiple of 4",
+                given: "int8")
+        }
+        if let wanted { return wanted }
+        return switch precision {
         case .f32: .f32
         case .bf16: .bf16
-        case .int8: .int8
+        case .int8: fillsWords ? .int8 : .bf16
         }
     }
 

@@ -3,8 +3,9 @@ import NanoDevice
 
 /// Draws from what min-p, top-k and top-p leave of a row of logits.
 ///
-/// No row is sorted: tokens are counted and weighed by classes of likelihood, and only the class in
-/// which top-k or top-p ends is put in order. Its memory is cut once, from the unit's arena.
+/// No row is sorted: tokens are counted and weighed by classes of likelihood, and only of the class
+/// in which top-k or top-p ends are the likeliest taken in order, from a heap. Nothing is allocated
+/// after `init`.
 struct TruncatedDraw {
     private let candidates: UnsafeMutableBufferPointer<Candidate>  // (vocabulary)
     private let edge: UnsafeMutableBufferPointer<Candidate>  // (vocabulary)
@@ -58,7 +59,8 @@ struct TruncatedDraw {
         let whole = tiles.mass(inverseTemperature: inverse)
         var count = 0
         for round in 0..<3 {
-            let floor = Self.floor(sampling, round: round, whole, tiles.vocabularyCount)
+            let floor = Self.floor(
+                sampling, isCounted: isCounted, round: round, whole, tiles.vocabularyCount)
             count = gather(logits, tiles, inverse, floor)
             // With min-p there is no short cut: top-p is then a share of all that it leaves.
             if sampling.minP > 0 { break }
@@ -75,11 +77,12 @@ struct TruncatedDraw {
 
     /// The scaled logit from which on to gather: nearly always the likely ones are enough.
     private static func floor(
-        _ sampling: SlotSampling, round: Int, _ whole: Double, _ vocabularyCount: Int
+        _ sampling: SlotSampling, isCounted: Bool, round: Int, _ whole: Double,
+        _ vocabularyCount: Int
     ) -> Float {
         if sampling.minP > 0 { return Float(log(sampling.minP)) }
         if round == 2 { return -.infinity }
-        guard sampling.topP < 1, sampling.topK == 0 else { return round == 0 ? -5 : -12 }
+        guard sampling.topP < 1, !isCounted else { return round == 0 ? -5 : -12 }
         // All tokens below it weigh less than 1 - top-p together; 0.01 is for rounding.
         let enough = Float(log((1 - sampling.topP) * whole / Double(vocabularyCount))) - 0.01
         return round == 0 ? max(-5, enough) : enough
@@ -154,15 +157,32 @@ struct TruncatedDraw {
             edge[size] = candidate
             size += 1
         }
-        var sorted = UnsafeMutableBufferPointer(rebasing: edge[..<size])
-        sorted.sort(by: Candidate.isLikelier)
+        for root in stride(from: size / 2 - 1, through: 0, by: -1) { sink(root, in: size) }
         var sum = before
-        for candidate in sorted {
+        while true {
+            let likeliest = edge[0]
             sum.count += 1
-            sum.mass += Double(candidate.weight)
-            if sum.count >= most || sum.mass >= mass { return candidate }
+            sum.mass += Double(likeliest.weight)
+            size -= 1
+            if sum.count >= most || sum.mass >= mass || size == 0 { return likeliest }
+            edge[0] = edge[size]
+            sink(0, in: size)
         }
-        return sorted.last
+    }
+
+    /// Moves an entry of the heap of `size` entries in `edge` below all that are likelier.
+    private func sink(_ start: Int, in size: Int) {
+        var place = start
+        while true {
+            var likeliest = place
+            for child in 2 * place + 1...2 * place + 2
+            where child < size && Candidate.isLikelier(edge[child], edge[likeliest]) {
+                likeliest = child
+            }
+            if likeliest == place { return }
+            edge.swapAt(place, likeliest)
+            place = likeliest
+        }
     }
 
     private static func classIndex(_ candidate: Candidate) -> Int {
