@@ -12,8 +12,8 @@ final class FormatChoice: TiledProgram {
     /// that means for its perplexity: groups of 192 may cost 0.5 %.
     static let errorBound = 0.0066
 
-    /// Panels measured of a large matrix, spread evenly: enough for the third digit.
-    private static let mostPanels = 64
+    /// Panels measured of a large matrix at least, spread evenly: enough for the third digit.
+    private static let enoughPanels = 64
     private static let panelWidth = 32
 
     private let source: WeightSource
@@ -30,7 +30,7 @@ final class FormatChoice: TiledProgram {
         finest = formats[formats.count - 1]
         self.kernels = kernels
         let count = (source.outputs + Self.panelWidth - 1) / Self.panelWidth
-        let step = max(1, count / Self.mostPanels)
+        let step = max(1, count / Self.enoughPanels)
         panels = Array(stride(from: 0, to: count, by: step))
         results = .allocate(capacity: panels.count)
         results.initialize(repeating: ([], 0), count: panels.count)

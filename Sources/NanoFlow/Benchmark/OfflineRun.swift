@@ -1,3 +1,4 @@
+import NanoDevice
 import NanoModel
 import NanoTokenizer
 
@@ -149,7 +150,7 @@ package struct OfflineRun {
 /// Gives token ids for the prompts of a workload.
 private struct PromptSource {
     private let llm: LLM
-    private var generator: WorkloadGenerator
+    private var generator: SplitMix64
     /// The ids that random prompts are drawn from: all but special tokens.
     private lazy var ordinaryTokens: [Int] = {
         let tokenizer = llm.engine.tokenizer
@@ -158,7 +159,7 @@ private struct PromptSource {
 
     init(_ llm: LLM, seed: UInt64) {
         self.llm = llm
-        generator = WorkloadGenerator(seed: seed)
+        generator = SplitMix64(seed: seed)
     }
 
     mutating func tokens(
