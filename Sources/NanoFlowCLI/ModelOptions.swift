@@ -30,7 +30,10 @@ struct EngineOptions: ParsableArguments {
     var precision: Precision?
 
     @Option(
-        help: "KV cache: f32 (only with --precision f32), bf16 or int8 (default: as --precision).")
+        help: """
+            KV cache: f32 (only with --precision f32), bf16 or int8 (default: as --precision, but \
+            bf16 for int8 where heads are no multiple of 4 wide).
+            """)
     var kvPrecision: KVPrecision?
 
     @Option(

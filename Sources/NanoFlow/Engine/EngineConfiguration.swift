@@ -24,7 +24,7 @@ public enum KVPrecision: String, Sendable, Hashable, CaseIterable {
 public struct EngineConfiguration: Sendable, Hashable {
     /// nil: int8, but f32 with the portable kernels.
     public var precision: Precision?
-    /// nil: the same as the precision.
+    /// nil: the same as the precision, but bf16 for int8 where heads are no multiple of 4 wide.
     public var kvPrecision: KVPrecision?
     /// Inputs that share a scale in int8: 32, 64, 192, or 0 for one scale per output; nil chooses.
     public var groupSize: Int?

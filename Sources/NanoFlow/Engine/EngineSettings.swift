@@ -91,7 +91,7 @@ package struct EngineSettings: Sendable {
         }
     }
 
-    /// int8 but for the portable kernels, whose integers a compiler makes no dot products of.
+    /// int8, but f32 with the portable kernels, which are there to be right.
     private static func fastestPrecision(_ instructionSet: InstructionSet) -> Precision {
         instructionSet == .portable ? .f32 : .int8
     }
