@@ -3,6 +3,7 @@
 
 #if defined(__x86_64__)
 
+#include "ahead.h"
 #include "avx2_tile.h"
 
 // 6 rows x 2 vectors of sums, 2 of weights and one of x take 15 of 16 registers. Flat tiles take
@@ -105,7 +106,7 @@ NK_TILE void any_tile_bf16(int rows, chunk_bf16 chunk, float (*sums)[NK_PANEL]) 
 
 NK_AVX2 static void block_bf16(
     int rows, const nk_bf16 *x, ptrdiff_t x_stride, const nk_bf16 *weights, int inputs,
-    float (*sums)[NK_PANEL]) {
+    float (*sums)[NK_PANEL], nk_ahead *beside) {
     for (int k = 0; k < inputs; k += CHUNK, weights += CHUNK * NK_PANEL) {
         chunk_bf16 chunk = {
             .x_stride = x_stride, .weights = weights, .count = nk_smaller(CHUNK, inputs - k)};
@@ -115,6 +116,7 @@ NK_AVX2 static void block_bf16(
             chunk.x = x + row * x_stride + k;
             chunk.ahead = share_ahead(next, CHUNK * NK_PANEL * 2, row, height, rows);
             any_tile_bf16(height, chunk, sums + row);
+            nk_ask(beside, height, chunk.count);
         }
     }
 }
@@ -130,7 +132,7 @@ NK_AVX2 void nk_avx2_linear_bf16(
         for (int row = 0; row < rows; row += BLOCK_ROWS) {
             int height = nk_smaller(BLOCK_ROWS, rows - row);
             memset(sums, 0, sizeof *sums * (size_t)height);
-            block_bf16(height, x + row * x_stride, x_stride, weights, inputs, sums);
+            block_bf16(height, x + row * x_stride, x_stride, weights, inputs, sums, output.ahead);
             block_output.out = output.out + row * output.stride;
             store_rows(height, sums, panel, block_output);
         }

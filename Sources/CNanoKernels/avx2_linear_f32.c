@@ -7,6 +7,7 @@
 
 #if defined(__x86_64__)
 
+#include "ahead.h"
 #include "avx2_tile.h"
 
 enum {
@@ -109,7 +110,7 @@ NK_TILE void f32_tile(int rows, const f32_chunk *chunk, float (*sums)[NK_PANEL])
 
 NK_AVX2 static void block_f32(
     int rows, const float *x, ptrdiff_t x_stride, const float *weights, int inputs,
-    float (*sums)[NK_PANEL]) {
+    float (*sums)[NK_PANEL], nk_ahead *beside) {
     int tiles = nk_ceil_div(rows, MAX_ROWS);
     for (int k = 0; k < inputs; k += F32_CHUNK, weights += F32_CHUNK * NK_PANEL) {
         f32_chunk chunk = {
@@ -121,6 +122,7 @@ NK_AVX2 static void block_f32(
             chunk.asks_close = row == 0 && ahead.lines == 0;
             ask_share(&ahead);
             f32_tile(height, &chunk, sums + row);
+            nk_ask(beside, height, chunk.count);
         }
     }
 }
@@ -135,7 +137,8 @@ NK_AVX2 void nk_avx2_linear_f32(
         for (int row = 0; row < rows; row += BLOCK_ROWS) {
             int height = nk_smaller(BLOCK_ROWS, rows - row);
             memset(sums, 0, sizeof *sums * (size_t)height);
-            block_f32(height, x + row * x_stride, x_stride, weights, matrix.inputs, sums);
+            block_f32(
+                height, x + row * x_stride, x_stride, weights, matrix.inputs, sums, output.ahead);
             block_output.out = output.out + row * output.stride;
             store_rows(height, sums, panel, block_output);
         }

@@ -3,6 +3,7 @@
 
 #if defined(__x86_64__)
 
+#include "ahead.h"
 #include "avx2_tile.h"
 
 // 4 rows x 2 vectors of dot products; four vectors of weights, x and a product need the rest.
@@ -150,7 +151,7 @@ static nk_rows_int8 rows_from(nk_rows_int8 x, ptrdiff_t row) {
 
 NK_AVX2 static void block_int8(
     int rows, nk_rows_int8 x, const nk_matrix_int8 *matrix, const uint8_t *weights,
-    const float *scales, block_sums *block) {
+    const float *scales, block_sums *block, nk_ahead *ahead) {
     int inputs = nk_round_up(matrix->inputs, 4), size = matrix->group_size;
     for (int k = 0, end; k < inputs; k = end) {
         int group = k / size, group_end = nk_smaller((group + 1) * size, inputs);
@@ -170,6 +171,7 @@ NK_AVX2 static void block_int8(
             chunk.rows = rows_from(x, row);
             chunk.ahead = share_ahead(chunk.weights + bytes, bytes, row, height, rows);
             any_tile_int8(height, chunk, row, block);
+            nk_ask(ahead, height, chunk.count);
         }
     }
 }
@@ -187,7 +189,8 @@ NK_AVX2 void nk_avx2_linear_int8(
         for (int row = 0; row < rows; row += BLOCK_ROWS) {
             int height = nk_smaller(BLOCK_ROWS, rows - row);
             memset(block.sums, 0, sizeof *block.sums * (size_t)height);
-            block_int8(height, rows_from(x, row), &matrix, weights, scales, &block);
+            block_int8(
+                height, rows_from(x, row), &matrix, weights, scales, &block, output.ahead);
             block_output.out = output.out + row * output.stride;
             store_rows(height, block.sums, panel, block_output);
         }

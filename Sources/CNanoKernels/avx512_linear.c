@@ -6,6 +6,7 @@
 
 #if defined(__x86_64__)
 
+#include "ahead.h"
 #include "avx512.h"
 
 enum {
@@ -140,6 +141,7 @@ NK_INLINE void float_tile(
     for (int first = 0; first < product->words; first += BURST_LINES / 2) {
         int end = nk_smaller(first + BURST_LINES / 2, product->words);
         ask_ahead(rows, &ahead);
+        nk_ask(output.ahead, rows, (end - first) * (is_bf16 ? 2 : 1));
         NK_NO_UNROLL for (int k = first; k < end; k++, w += 2 * LINE) {
             __m512i low = _mm512_loadu_si512(w), high = _mm512_loadu_si512(w + LINE);
             ask_close(rows, w);
@@ -265,8 +267,10 @@ NK_INLINE void int8_tile_of(
         left -= length;
         for (; length >= BURST; length -= BURST) {
             ask_ahead(rows, &ahead);
+            nk_ask(output.ahead, rows, BURST);
             for (int k = 0; k < BURST; k += 4 * UNROLLED) take_steps(rows, UNROLLED, &run, dots);
         }
+        if (length > 0) nk_ask(output.ahead, rows, length);
         for (; length > 0; length -= 4) take_steps(rows, 1, &run, dots);
         NK_UNROLL for (int half = 0; half < 2; half++) {
             __m512 scale = _mm512_loadu_ps(scales + half * NK_LANES);

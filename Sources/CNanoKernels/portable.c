@@ -2,6 +2,7 @@
 // a panel or the slots of a block, which compilers vectorise without reordering a sum.
 #include <math.h>
 
+#include "ahead.h"
 #include "generic.h"
 #include "isa.h"
 #include "numbers.h"
@@ -41,6 +42,7 @@ static void linear_f32(
                 for (int j = 0; j < NK_PANEL; j++) sums[j] += x_row[k] * w[j];
             }
             store_panel(sums, row, panel, output);
+            nk_ask(output.ahead, 1, matrix.inputs);
         }
     }
 }
@@ -63,6 +65,7 @@ static void linear_bf16(
                 }
             }
             store_panel(sums, row, panel, output);
+            nk_ask(output.ahead, 1, matrix.inputs);
         }
     }
 }
@@ -106,6 +109,7 @@ static void linear_int8(
                 }
             }
             store_panel(sums, row, panel, output);
+            nk_ask(output.ahead, 1, matrix.inputs);
         }
     }
 }

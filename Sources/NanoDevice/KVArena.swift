@@ -11,7 +11,8 @@ package struct KVArena: Sendable {
     package let layerCount: Int
     package let blockCount: Int
     private let type: nk_kv_type
-    private let headByteCount: Int
+    /// Bytes of one KV head's keys and values in one block of one layer.
+    package let headByteCount: Int
     private let blockByteCount: Int
     private nonisolated(unsafe) let base: UnsafeMutablePointer<UInt8>
 

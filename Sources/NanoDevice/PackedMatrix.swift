@@ -132,10 +132,11 @@ package struct PackedMatrix: Sendable {
     ///     write: 32 each, or 16 where the epilogue gates one half of them with the other.
     ///   - epilogue: What to do with the product.
     ///   - kernels: Compute it.
+    ///   - ahead: What to ask memory for meanwhile; changes no result.
     package func multiply(
         _ x: ActivationRows, rows: Range<Int>, panels range: Range<Int>,
         into out: UnsafeMutablePointer<Float>, stride: Int, epilogue: nk_epilogue,
-        kernels: Kernels
+        kernels: Kernels, ahead: Ahead? = nil
     ) {
         precondition(
             x.format.hasRoom(for: format) && x.width == inputs
@@ -143,7 +144,8 @@ package struct PackedMatrix: Sendable {
                 && rows.upperBound <= x.capacity && range.upperBound <= panelCount,
             "Activations, matrix and result must fit each other.")
         let output = nk_output(
-            out: out + rows.lowerBound * stride, stride: stride, bias: bias, epilogue: epilogue)
+            out: out + rows.lowerBound * stride, stride: stride, bias: bias, epilogue: epilogue,
+            ahead: ahead)
         let rowCount = Int32(rows.count)
         let first = Int32(range.lowerBound)
         let count = Int32(range.count)

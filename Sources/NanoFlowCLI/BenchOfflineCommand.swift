@@ -19,23 +19,15 @@ struct BenchOfflineCommand: AsyncParsableCommand {
             traffic, too, with perfect overlap.
             """)
 
-    @Option(help: "The model: a GGUF file.")
-    var model: String?
+    @OptionGroup var options: BenchModelOptions
 
     @Option(
-        help: ArgumentHelp(
-            "A published shape with random weights, instead of --model.", valueName: "name"))
-    var shape: PublishedShape?
-
-    @Option(help: "Layers of --shape (default: all).")
-    var layers: Int?
-
-    @OptionGroup var requests: BenchWorkloadOptions
-
-    @OptionGroup var engine: EngineOptions
-
-    @Option(help: "How operations are ordered.")
-    var mode: BenchMode = .sequential
+        help: """
+            sequential: one operation after the other; nano-batched: cut, but still one after the \
+            other; overlapped: memory-bound operations of one nano-batch beside the products of \
+            the other; auto: what the plans say for each batch.
+            """)
+    var mode: PipelineMode = .auto
 
     @Option(help: "Draw tokens at this temperature, each request from a seed of its own.")
     var temperature: Double?
@@ -60,12 +52,6 @@ struct BenchOfflineCommand: AsyncParsableCommand {
     var saveCompletions: String?
 
     func validate() throws {
-        guard (model == nil) != (shape == nil) else {
-            throw ValidationError("Give one of --model and --shape.")
-        }
-        guard layers == nil || shape != nil else {
-            throw ValidationError("--layers belongs to --shape.")
-        }
         guard (1...100).contains(repetitions) else {
             throw ValidationError("--repetitions must be 1 to 100. Given: \(repetitions).")
         }
@@ -83,8 +69,8 @@ struct BenchOfflineCommand: AsyncParsableCommand {
 
     func run() async throws {
         do {
-            let workload = try requests.read()
-            let llm = try await load(workload)
+            let workload = try options.requests.read()
+            let llm = try await options.load(workload) { $0.pipeline.mode = mode }
             let report = try await measure(workload, llm)
             await llm.shutdown()
             if json != "-", saveCompletions != "-" { print(report.table) }
@@ -94,36 +80,12 @@ struct BenchOfflineCommand: AsyncParsableCommand {
         }
     }
 
-    private func load(_ workload: Workload) async throws -> LLM {
-        var configuration = engine.configuration
-        configuration.maxQueuedRequests = max(
-            configuration.maxQueuedRequests, workload.requests.count)
-        if let model {
-            return try await loadShowingProgress { [configuration] progress in
-                try await LLM(model: model, configuration: configuration, progress: progress)
-            }
-        }
-        guard let shape else { preconditionFailure("Validation asks for a model or a shape.") }
-        guard let length = workload.maxSequenceLength else {
-            throw NanoFlowError(
-                .invalidConfiguration, field: "workload",
-                limit: "token ids, as a --shape has no tokenizer", given: "text prompts")
-        }
-        // The published context would take a cache that the workload has no use for.
-        configuration.maxModelLength = configuration.maxModelLength ?? length
-        return try await loadShowingProgress { [configuration, layers] progress in
-            try await LLM(configuration: configuration, progress: progress) {
-                try ModelSource(shape, layerCount: layers)
-            }
-        }
-    }
-
     private func measure(_ workload: Workload, _ llm: LLM) async throws -> OfflineReport {
         let run = try OfflineRun(
             workload, on: llm,
             sampling: sampling,
             ignoresEndOfSequence: ignoreEos || !workload.hasTexts)
-        try await warmUp(llm)
+        try await OfflineRun.warmUp(llm, requestCount: options.engine.maxNumSeqs)
         let before = Peaks(llm.engine)
         var outcomes: [OfflineRun.Outcome] = []
         for _ in 0..<repetitions {
@@ -139,83 +101,5 @@ struct BenchOfflineCommand: AsyncParsableCommand {
         return OfflineReport(
             llm, median, peaks, mode: mode, sampling: sampling,
             repetitions: outcomes.map(\.seconds))
-    }
-
-    /// Touches the code and the buffers once.
-    private func warmUp(_ llm: LLM) async throws {
-        let length = min(16, llm.maxModelLength - 1)
-        let workload = try Workload(
-            promptTokens: max(1, length / 2), completionTokens: max(1, length / 2),
-            requestCount: min(8, engine.maxNumSeqs), seed: 1)
-        _ = try await OfflineRun(workload, on: llm, ignoresEndOfSequence: true).run()
-    }
-}
-
-extension PublishedShape: ExpressibleByArgument {}
-
-/// The order of operations; others than one after the other come with plans.
-enum BenchMode: String, ExpressibleByArgument, CaseIterable, Encodable {
-    case sequential
-}
-
-/// What the machine does at most with the engine's threads, at the engine's precision.
-struct Peaks {
-    /// Operations a second.
-    let operations: Double
-    /// Bytes a second.
-    let readBandwidth: Double
-
-    /// Measures them; the engine must be idle.
-    init(_ engine: Engine) {
-        let threads = engine.settings.threadCount
-        let cpus = engine.machine.allowedCPUs
-        let kind: PeakKind =
-            switch engine.settings.precision {
-            case .int8: .int8
-            case .bf16: .bf16
-            case .f32: .f32
-            }
-        operations = PeakMeasurement.operations(kind, threads: threads, cpus: cpus)
-        readBandwidth = PeakMeasurement.readBandwidth(threads: threads, cpus: cpus)
-    }
-
-    private init(operations: Double, readBandwidth: Double) {
-        self.operations = operations
-        self.readBandwidth = readBandwidth
-    }
-
-    func higher(_ other: Peaks) -> Peaks {
-        Peaks(
-            operations: max(operations, other.operations),
-            readBandwidth: max(readBandwidth, other.readBandwidth))
-    }
-}
-
-extension OfflineRun {
-    /// Runs with a line on standard error that says how many tokens are done, and how fast.
-    fileprivate func showingProgress(_ llm: LLM) async throws -> Outcome {
-        let progress = ProgressLine()
-        let counters = llm.engine.counters
-        let first = counters.sums.tokens
-        let all = maxComputedTokens
-        let start = ContinuousClock.now
-        // Rare enough not to show in the figures; a log needs fewer lines than a terminal.
-        let period = Duration.seconds(progress.isTerminal ? 1 : 10)
-        let reporter = Task {
-            while true {
-                try await Task.sleep(for: period)
-                let done = counters.sums.tokens - first
-                let seconds = start.duration(to: .now) / .seconds(1)
-                let rate = Int(Double(done) / seconds)
-                progress.show(
-                    "\(done) of \(all) tokens, \(rate) a second", Double(done) / Double(max(all, 1))
-                )
-            }
-        }
-        defer {
-            reporter.cancel()
-            progress.clear()
-        }
-        return try await run()
     }
 }

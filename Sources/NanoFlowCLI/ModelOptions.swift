@@ -61,6 +61,13 @@ struct EngineOptions: ParsableArguments {
             """)
     var kernels: KernelOption = .auto
 
+    @Option(
+        help: """
+            Pipeline plans: a JSON file as `nanoflow plan` writes it (default: plans made from the \
+            model's operations). One that does not fit is refused, and steps run in sequence.
+            """)
+    var plan: String?
+
     @Option(help: "Sequences that run at once.")
     var maxNumSeqs = 256
 
@@ -77,6 +84,7 @@ struct EngineOptions: ParsableArguments {
             maxSequences: maxNumSeqs, maxBatchedTokens: maxNumBatchedTokens,
             maxModelLength: maxModelLen)
         configuration.instructionSet = kernels.instructionSet
+        configuration.planPath = plan
         return configuration
     }
 }
@@ -89,6 +97,9 @@ func loadShowingProgress(
     do {
         let llm = try await load { progress.show($0, $1) }
         progress.clear()
+        if let refusal = llm.engine.planRefusal {
+            printError("nanoflow: the plans are not used; steps run in sequence. \(refusal)")
+        }
         return llm
     } catch let error as NanoFlowError {
         progress.clear()

@@ -9,7 +9,7 @@ struct OfflineReport: Encodable {
     private let figures: Figures
 
     private struct Figures: Encodable {
-        let mode: BenchMode
+        let mode: PipelineMode
         let temperature: Double
         let topP: Double
         let totalTokensPerSecond: Double
@@ -43,7 +43,7 @@ struct OfflineReport: Encodable {
     }
 
     init(
-        _ llm: LLM, _ outcome: OfflineRun.Outcome, _ peaks: Peaks, mode: BenchMode,
+        _ llm: LLM, _ outcome: OfflineRun.Outcome, _ peaks: Peaks, mode: PipelineMode,
         sampling: SamplingParameters, repetitions: [Double]
     ) {
         let engine = llm.engine

@@ -56,7 +56,7 @@ private final class EmbeddingJob: TiledProgram {
 
     func dependencies(of operation: Int) -> [Int] { [] }
 
-    func run(operation: Int, tile: Int, unit: Int) {
+    func run(operation: Int, tile: Int, unit: Int, ahead: Ahead?) {
         let first = tile * Self.rowsPerTile
         let rows = first..<min(first + Self.rowsPerTile, source.rowCount)
         let start = first * source.rowByteCount

@@ -60,7 +60,7 @@ final class FormatChoice: TiledProgram {
 
     func dependencies(of operation: Int) -> [Int] { [] }
 
-    func run(operation: Int, tile: Int, unit: Int) {
+    func run(operation: Int, tile: Int, unit: Int, ahead: Ahead?) {
         withUnsafeTemporaryAllocation(
             of: Float.self, capacity: Self.panelWidth * source.inputs
         ) { scratch in

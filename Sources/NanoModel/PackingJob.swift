@@ -22,7 +22,7 @@ final class PackingJob: TiledProgram {
 
     func dependencies(of operation: Int) -> [Int] { [] }
 
-    func run(operation: Int, tile: Int, unit: Int) {
+    func run(operation: Int, tile: Int, unit: Int, ahead: Ahead?) {
         withUnsafeTemporaryAllocation(
             of: Float.self, capacity: Self.panelWidth * matrix.inputs
         ) { scratch in

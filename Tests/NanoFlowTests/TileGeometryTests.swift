@@ -7,7 +7,7 @@ import Testing
         for rowCount in [0, 1, 2, 191, 192, 193, 512, 1000] {
             for panelCount in [1, 2, 5, 17, 18, 30, 96, 1536] {
                 let product = TileGeometry.Product(
-                    rowCount: rowCount, panelCount: panelCount, unitCount: unitCount)
+                    rowCount: rowCount, panelCount: panelCount, tileCount: 8 * unitCount)
                 var seen = [Int](repeating: 0, count: rowCount * panelCount)
                 for tile in 0..<product.tileCount {
                     #expect(!product.rows(tile).isEmpty && !product.panels(tile).isEmpty)
@@ -25,7 +25,7 @@ import Testing
         for unitCount in [1, 2, 8, 64] {
             for rowCount in [1, 64, 512] {
                 let product = TileGeometry.Product(
-                    rowCount: rowCount, panelCount: 1536, unitCount: unitCount)
+                    rowCount: rowCount, panelCount: 1536, tileCount: 8 * unitCount)
                 #expect(product.tileCount >= 4 * unitCount)
                 #expect(product.tileCount <= 32 * unitCount)
             }

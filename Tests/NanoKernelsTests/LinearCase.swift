@@ -133,14 +133,15 @@ extension LinearCase {
     /// With `NK_SILU_MULTIPLY` the stride is half as long.
     func multiply(
         _ set: KernelSet, rows: Range<Int>, panels: Range<Int>, into out: inout [Float],
-        bias: Bool = false, epilogue: nk_epilogue = NK_STORE
+        bias: Bool = false, epilogue: nk_epilogue = NK_STORE,
+        ahead: UnsafeMutablePointer<nk_ahead>? = nil
     ) {
         self.bias.withUnsafeBufferPointer { biasPointer in
             out.withUnsafeMutableBufferPointer { target in
                 let width = epilogue == NK_SILU_MULTIPLY ? stride / 2 : stride
                 let output = nk_output(
                     out: target.baseAddress.map { $0 + rows.lowerBound * width }, stride: width,
-                    bias: bias ? biasPointer.baseAddress : nil, epilogue: epilogue)
+                    bias: bias ? biasPointer.baseAddress : nil, epilogue: epilogue, ahead: ahead)
                 call(set.kernels, rows, Int32(panels.lowerBound), Int32(panels.count), output)
             }
         }

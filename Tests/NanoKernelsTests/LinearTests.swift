@@ -162,6 +162,32 @@ import Testing
         }
     }
 
+    /// 37 lines in three runs, for 100 rows x 70 inputs x 2 panels, or a few inputs more.
+    @Test(arguments: KernelSet.supported, LinearFormat.all)
+    func askingForMemoryChangesNoResult(set: KernelSet, format: LinearFormat) {
+        let linear = LinearCase(format, LinearShape(rows: 100, inputs: 70, outputs: 64), seed: 18)
+        let expected = linear.multiply(set)
+        let memory = [CChar](repeating: 0, count: 20 * 64)
+        memory.withUnsafeBufferPointer { memory in
+            let runs = [20 * 64, 5 * 64, 11 * 64 + 1].map {
+                nk_run(start: memory.baseAddress, bytes: $0)
+            }
+            runs.withUnsafeBufferPointer { runs in
+                // Nothing, some of it, all of it.
+                for (rate, askedRuns) in [(0, 0), (1 << 20 / 680, 1), (1 << 20, 3)] {
+                    var ahead = nk_ahead(
+                        runs: runs.baseAddress, run_count: 3, run: 0, offset: 0,
+                        rate: Int64(rate), credit: 0)
+                    var out = [Float](repeating: .nan, count: expected.count)
+                    linear.multiply(
+                        set, rows: 0..<100, panels: 0..<2, into: &out, ahead: &ahead)
+                    #expect(firstDifference(out, expected) == nil)
+                    #expect(ahead.run == askedRuns, "rate \(rate)")
+                }
+            }
+        }
+    }
+
     @Test(arguments: KernelSet.supported)
     func siluOfLargeNumbersSaturates(set: KernelSet) {
         let gates: [Float] = [0, 1000, -1000, .nan] + [Float](repeating: 1, count: 12)
@@ -172,7 +198,8 @@ import Testing
         panel.withUnsafeBufferPointer { panel in
             out.withUnsafeMutableBufferPointer {
                 let output = nk_output(
-                    out: $0.baseAddress, stride: 16, bias: nil, epilogue: NK_SILU_MULTIPLY)
+                    out: $0.baseAddress, stride: 16, bias: nil, epilogue: NK_SILU_MULTIPLY,
+                    ahead: nil)
                 let matrix = nk_matrix_f32(panels: panel.baseAddress, inputs: 1)
                 set.kernels.linear_f32([1], 1, 1, matrix, 0, 1, output)
             }

@@ -45,6 +45,26 @@ typedef enum { NK_KV_F32 = 0, NK_KV_BF16 = 1, NK_KV_INT8 = 2 } nk_kv_type;
 // out[r][16p + j] = silu(gate[j]) * up[j], silu(x) = x / (1 + exp(-x)).
 typedef enum { NK_STORE = 0, NK_ADD = 1, NK_SILU_MULTIPLY = 2 } nk_epilogue;
 
+// Memory that an operation bound by memory reads soon, run after run. A matrix product asks for it
+// while it multiplies, into the second-level cache, so that waiting and arithmetic overlap: `rate`
+// cache lines for each NK_AHEAD_UNIT of rows x inputs of a panel. `run`, `offset` and `credit` say
+// how far it has come; run == run_count: all has been asked for.
+typedef struct {
+    const char *start;
+    ptrdiff_t bytes;
+} nk_run;
+
+enum { NK_AHEAD_UNIT = 1 << 20 };
+
+typedef struct {
+    const nk_run *runs;
+    int run_count;
+    int run;
+    ptrdiff_t offset;  // bytes, within the run
+    int64_t rate;
+    int64_t credit;
+} nk_ahead;
+
 // Where a tile of a matrix product writes: out[row][column], f32, row stride in elements, at least
 // 32 (SILU_MULTIPLY: 16) for each panel that a call writes, so that a last partial panel may be
 // written in full.
@@ -53,6 +73,7 @@ typedef struct {
     ptrdiff_t stride;
     const float *bias;  // (32 * panels) or NULL
     nk_epilogue epilogue;
+    nk_ahead *ahead;  // or NULL; changes no result
 } nk_output;
 
 // f32 matrix: panels[p][k][32].

@@ -122,7 +122,8 @@ struct ProductWork: KernelWork {
 
     private func multiply(panel: Int, into out: UnsafeMutablePointer<Float>) {
         let output = nk_output(
-            out: out, stride: result.stride, bias: nil, epilogue: shape.role.epilogue)
+            out: out, stride: result.stride, bias: nil, epilogue: shape.role.epilogue,
+            ahead: nil)
         let functions = kernels.functions.pointee
         let (rows, k) = (Int32(shape.rows), Int32(shape.inputs))
         let (first, count) = (Int32(panel), Int32(panelsPerCall))

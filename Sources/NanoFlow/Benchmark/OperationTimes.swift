@@ -12,18 +12,13 @@ package struct OperationTimes: Sendable, Hashable {
     private var runningNanoseconds: [Operation.Kind: UInt64] = [:]
     private var waitingNanoseconds: UInt64 = 0
 
-    /// Sums up what the units have done so far.
-    ///
-    /// - Parameters:
-    ///   - times: The units' sums by index of the operation.
-    ///   - kinds: The kind of the operation of each index.
-    package init(_ times: UnitTimes, kinds: [Operation.Kind]) {
-        precondition(kinds.count <= times.operationCount, "Every operation must have its sums.")
+    /// Sums up what the units have done so far; their categories are the kinds of operations.
+    package init(_ times: UnitTimes) {
         unitCount = times.unitCount
-        for (kind, total) in zip(kinds, times.totals()) {
-            runningNanoseconds[kind, default: 0] += total.running
-            waitingNanoseconds += total.waiting
+        for (kind, running) in zip(Operation.Kind.allCases, times.running()) {
+            runningNanoseconds[kind] = running
         }
+        waitingNanoseconds = times.waiting()
     }
 
     /// The time of the kinds that ran, longest first: seconds a unit on average.

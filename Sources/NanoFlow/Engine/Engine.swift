@@ -10,6 +10,10 @@ package final class Engine: Sendable {
     package let settings: EngineSettings
     package let machine: Machine
     package let kernelName: String
+    /// What plans for this engine are made for.
+    package let planFingerprint: PlanFingerprint
+    /// Why the file of plans is not used; nil: it is, or there is none.
+    package let planRefusal: PlanFile.Refusal?
     /// How many matrices have each format.
     package let formatCounts: [MatrixFormat: Int]
     package let tokenizer: Tokenizer
@@ -18,8 +22,10 @@ package final class Engine: Sendable {
     package let inbox: EngineInbox
     /// What has been launched so far.
     package let counters = StepCounters()
+    /// What the execution units have run of late, and in which steps.
+    package let timeline: Timeline
+    package let history: StepHistory
     private let unitTimes: UnitTimes
-    private let operationKinds: [Operation.Kind]
     private let thread: ServiceThread
 
     /// Makes every choice, takes the memory, packs the weights, starts the thread.
@@ -33,8 +39,14 @@ package final class Engine: Sendable {
         let machine = Machine.current()
         let kernels = kernels ?? Kernels(configuration.instructionSet ?? .best)
         let settings = try EngineSettings(configuration, source: source, machine: machine)
+        planFingerprint = PlanFingerprint(source.model, settings, kernels)
+        let graph = OperationGraph.decoder(layerCount: source.model.layerCount)
+        let planner: StepPlanner
+        (planner, planRefusal) = Self.planner(
+            graph, settings.pipeline, planPath: configuration.planPath, for: planFingerprint)
         let loaded = try LoadedModel(
-            source, settings: settings, machine: machine, kernels: kernels, progress: progress)
+            source, settings: settings, machine: machine, kernels: kernels, planner: planner,
+            progress: progress)
         model = source.model
         tokenizer = source.tokenizer
         chatTemplate = source.chatTemplate
@@ -46,21 +58,38 @@ package final class Engine: Sendable {
             capacity: configuration.maxQueuedRequests + configuration.maxSequences)
         self.inbox = inbox
         unitTimes = loaded.unitTimes
-        operationKinds = loaded.operationKinds
+        timeline = loaded.timeline
+        history = loaded.history
         let tokenizer = source.tokenizer
         let counters = counters
         thread = ServiceThread(name: "nano-engine") {
             var loop = EngineLoop(
                 inbox: inbox, pipeline: loaded.pipeline, tokenizer: tokenizer,
-                limits: settings.limits, counters: counters)
+                limits: settings.limits, choice: settings.pipeline, counters: counters)
             loop.run()
             loaded.stop()
         }
     }
 
+    /// With plans from the file; where they do not fit, ``PipelineMode/auto`` runs in sequence.
+    private static func planner(
+        _ graph: OperationGraph, _ choice: PipelineChoice, planPath: String?,
+        for fingerprint: PlanFingerprint
+    ) -> (StepPlanner, PlanFile.Refusal?) {
+        guard let planPath else {
+            return (StepPlanner(graph, table: nil, mode: choice.mode), nil)
+        }
+        do {
+            let table = try PlanFile.table(path: planPath, for: fingerprint, graph: graph)
+            return (StepPlanner(graph, table: table, mode: choice.mode), nil)
+        } catch {
+            return (StepPlanner(graph, table: PlanTable(), mode: choice.mode), error)
+        }
+    }
+
     /// Where the execution units' time has gone since they were started.
     package func operationTimes() -> OperationTimes {
-        OperationTimes(unitTimes, kinds: operationKinds)
+        OperationTimes(unitTimes)
     }
 
     /// Ends every request with `.abort` and waits until the threads have gone.

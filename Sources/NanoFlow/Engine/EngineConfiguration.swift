@@ -20,6 +20,23 @@ public enum KVPrecision: String, Sendable, Hashable, CaseIterable {
     case int8
 }
 
+/// How steps are formed and run.
+package struct PipelineChoice: Sendable, Hashable {
+    package var mode: PipelineMode
+    /// Tokens in one step, at most; nil: as many as the engine has room for.
+    package var tokenBudget: Int?
+    /// Whether a step is formed while the one before it runs.
+    package var schedulesAhead: Bool
+
+    package init(
+        mode: PipelineMode = .auto, tokenBudget: Int? = nil, schedulesAhead: Bool = true
+    ) {
+        self.mode = mode
+        self.tokenBudget = tokenBudget
+        self.schedulesAhead = schedulesAhead
+    }
+}
+
 /// What the engine is to use of the machine, and its limits.
 public struct EngineConfiguration: Sendable, Hashable {
     /// nil: int8, but f32 with the portable kernels.
@@ -41,6 +58,10 @@ public struct EngineConfiguration: Sendable, Hashable {
     public var maxModelLength: Int?
     /// Requests that may wait.
     public var maxQueuedRequests: Int
+    /// How steps are run.
+    package var pipeline = PipelineChoice()
+    /// A file of plans to choose from; nil: generated ones.
+    package var planPath: String?
     /// The kernels to run; nil: the best that this CPU has.
     package var instructionSet: InstructionSet?
 

@@ -5,6 +5,7 @@ package final class EngineInbox: Sendable {
     enum Message: Sendable {
         case submit(SequenceID, EngineRequest)
         case abort(SequenceID)
+        case choose(PipelineChoice)
     }
 
     private struct State: Sendable {
@@ -67,6 +68,12 @@ package final class EngineInbox: Sendable {
         state.withLock { state in
             if !state.isClosed { state.messages.append(.abort(id)) }
         }
+        ring()
+    }
+
+    /// Changes how steps are run from the next one on.
+    package func choose(_ choice: PipelineChoice) {
+        state.withLock { $0.messages.append(.choose(choice)) }
         ring()
     }
 

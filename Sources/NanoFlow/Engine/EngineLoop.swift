@@ -7,6 +7,7 @@ import NanoTokenizer
 struct EngineLoop: ~Copyable {
     private let inbox: EngineInbox
     private let pipeline: Pipeline
+    private var schedulesAhead: Bool
     private let tokenizer: Tokenizer
     private let counters: StepCounters
     private var scheduler: Scheduler
@@ -15,13 +16,21 @@ struct EngineLoop: ~Copyable {
 
     init(
         inbox: EngineInbox, pipeline: Pipeline, tokenizer: Tokenizer, limits: Scheduler.Limits,
-        counters: StepCounters
+        choice: PipelineChoice, counters: StepCounters
     ) {
         self.inbox = inbox
         self.pipeline = pipeline
         self.tokenizer = tokenizer
         self.counters = counters
         scheduler = Scheduler(limits)
+        schedulesAhead = true
+        choose(choice)
+    }
+
+    private mutating func choose(_ choice: PipelineChoice) {
+        pipeline.planner.mode = choice.mode
+        schedulesAhead = choice.schedulesAhead
+        scheduler.setTokenBudget(choice.tokenBudget)
     }
 
     /// Serves until the inbox is closed, then ends what is left.
@@ -42,6 +51,10 @@ struct EngineLoop: ~Copyable {
     /// Returns false when there was nothing to do.
     private mutating func step() -> Bool {
         admit(inbox.drain())
+        if !schedulesAhead, let previous = inFlight {
+            settle(previous)
+            inFlight = nil
+        }
         let preemptionCount = scheduler.preemptionCount
         let launched = scheduler.schedule().map { launch($0) }
         if scheduler.preemptionCount != preemptionCount {
@@ -67,6 +80,7 @@ struct EngineLoop: ~Copyable {
                 }
             case .abort(let id):
                 if requests[id] != nil { end(id, .abort) }
+            case .choose(let choice): choose(choice)
             }
         }
     }
@@ -78,8 +92,9 @@ struct EngineLoop: ~Copyable {
             pipeline.tables.begin(
                 slot: item.slot, prompt: request.prompt, sampling: request.slotSampling)
         }
-        counters.count(batch)
-        return pipeline.launch(batch)
+        let launched = pipeline.launch(batch)
+        counters.count(batch, nanoBatchCount: launched.nanoBatchCount)
+        return launched
     }
 
     /// Reads the results of a step, tests the ends, tells the requests.

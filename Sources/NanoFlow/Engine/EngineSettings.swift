@@ -13,6 +13,7 @@ package struct EngineSettings: Sendable {
     package var format: MatrixFormat { formats[formats.count - 1] }
     package let threadCount: Int
     package let limits: Scheduler.Limits
+    package let pipeline: PipelineChoice
     package let budget: MemoryBudget
 
     /// int8 groups that each matrix chooses from when nobody says otherwise: one scale an output,
@@ -40,6 +41,7 @@ package struct EngineSettings: Sendable {
                 (configuration.groupSize.map { [$0] } ?? Self.automaticGroupSizes).map(
                     Self.int8)
             }
+        pipeline = configuration.pipeline
         threadCount = configuration.threadCount ?? machine.usableThreadCount
         let length = configuration.maxModelLength ?? model.contextLength
         var limits = Scheduler.Limits(

@@ -8,18 +8,17 @@ package final class LoadedModel: @unchecked Sendable {
     private let arenas: [MemoryArena]
     private let units: ExecutionUnits
     package let pipeline: Pipeline
-    /// The kinds of a step's operations, in the order in which the units count their time.
-    let operationKinds: [Operation.Kind]
+    /// The steps launched of late.
+    let history: StepHistory
     /// How many matrices have each format.
     let formatCounts: [MatrixFormat: Int]
 
     /// Takes the memory that `settings` has budgeted and packs the weights into it.
     package init(
         _ source: ModelSource, settings: EngineSettings, machine: Machine, kernels: Kernels,
-        progress: (String, Double) -> Void
+        planner: StepPlanner, progress: (String, Double) -> Void
     ) throws(NanoFlowError) {
         let model = source.model
-        let graph = OperationGraph.decoder(layerCount: model.layerCount)
         var arenas: [MemoryArena] = []
         for entry in settings.budget.entries {
             guard let arena = MemoryArena(name: entry.name, byteCount: entry.byteCount) else {
@@ -31,11 +30,10 @@ package final class LoadedModel: @unchecked Sendable {
             arenas.append(arena)
         }
         self.arenas = arenas
-        operationKinds = graph.operations.map(\.kind)
         let plan = try source.weightPlan(settings.formats)
         units = ExecutionUnits(
             count: settings.threadCount, cpus: machine.allowedCPUs,
-            maxOperationCount: graph.operations.count)
+            categoryCount: Operation.Kind.allCases.count)
         let weights = plan.load(into: arenas[0], units: units, kernels: kernels) { share in
             progress("packing weights for \(settings.precision.rawValue)", share)
         }
@@ -44,13 +42,18 @@ package final class LoadedModel: @unchecked Sendable {
             layers: model.layerCount, kvHeads: model.kvHeadCount,
             headDimension: model.headDimension, type: settings.kvPrecision.kernelType,
             blockCount: settings.limits.blockCount, arena: arenas[2])
+        history = StepHistory(
+            WorkModel(
+                model, blockByteCount: kvArena.headByteCount,
+                parameterByteCount: settings.format.elementByteCount))
         pipeline = Pipeline(
-            model, weights: weights, graph: graph, limits: settings.limits,
-            format: settings.format, kvArena: kvArena, kernels: kernels, units: units,
-            arena: arenas[1])
+            model, weights: weights,
+            planner: planner, limits: settings.limits, format: settings.format, kvArena: kvArena,
+            kernels: kernels, units: units, history: history, arena: arenas[1])
     }
 
     var unitTimes: UnitTimes { units.times }
+    var timeline: Timeline { units.timeline }
 
     /// Ends the execution units' threads.
     package func stop() { units.stop() }

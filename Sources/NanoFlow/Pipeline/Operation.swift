@@ -1,15 +1,15 @@
 /// The resource that bounds an operation's time.
 package enum ResourceClass: String, Sendable, Hashable, CaseIterable {
-    /// Arithmetic: matrix products on many rows, attention of prompts.
+    /// Arithmetic: matrix products, attention of prompts, and what runs from row to row in caches.
     case compute
-    /// Memory bandwidth: decode attention, row-wise operations.
+    /// Memory bandwidth: decode attention, which reads the keys and values of all contexts.
     case memory
 }
 
-/// One operation of the model, on all rows of the batch.
+/// One operation of the model, on whatever rows a step has.
 package struct Operation: Sendable, Hashable {
     /// What is computed; the names are the model's own.
-    package enum Kind: String, Sendable, Hashable, CaseIterable {
+    package enum Kind: String, Sendable, Hashable, CaseIterable, Codable {
         case embedding
         case attentionNorm
         case qkvProjection
@@ -30,17 +30,74 @@ package struct Operation: Sendable, Hashable {
     package let kind: Kind
     /// The layer, from 0; nil before the first and behind the last.
     package let layer: Int?
-    /// Indices of the operations whose results this one reads, all smaller than its own.
-    package let dependencies: [Int]
+}
 
-    package var resource: ResourceClass {
-        switch kind {
-        case .qkvProjection, .outputProjection, .gateUpProjection, .downProjection, .lmHead,
-            .prefillAttention:
-            .compute
-        case .embedding, .attentionNorm, .ropeAppend, .decodeAttention, .attentionQuantization,
-            .feedForwardNorm, .activation, .finalNorm, .sampling:
-            .memory
+extension Operation.Kind {
+    package var resource: ResourceClass { self == .decodeAttention ? .memory : .compute }
+
+    /// Whether the operation's rows are those that go through the LM head.
+    package var isOnLogitRows: Bool {
+        switch self {
+        case .finalNorm, .lmHead, .sampling: true
+        default: false
+        }
+    }
+
+    /// A number from 0, in the order of the cases.
+    package var index: Int { Self.indices[self] ?? 0 }
+
+    private static let indices = Dictionary(
+        uniqueKeysWithValues: zip(allCases, allCases.indices))
+}
+
+// MARK: - What is read and written
+
+/// What operations hand to each other, by rows; ``Activations`` has the shapes.
+package enum Buffer: Sendable, Hashable, CaseIterable {
+    case residual, normed, qkv, attended, attendedInput, gated, activated
+    /// By rows that go through the LM head.
+    case finalNormed, logits
+    /// Keys and values, by layer, sequence and position.
+    case cache
+}
+
+/// That an operation reads or writes a buffer, each of its rows the row of that number.
+///
+/// What only one row's operations touch one after the other, and what a later step reads, makes no
+/// dependency and is left out: the records of attention, the tokens of a slot, the results.
+package struct BufferAccess: Sendable, Hashable {
+    package let buffer: Buffer
+    package let isWrite: Bool
+
+    static func reads(_ buffer: Buffer) -> BufferAccess {
+        BufferAccess(buffer: buffer, isWrite: false)
+    }
+
+    /// Writes, and perhaps reads what was there.
+    static func writes(_ buffer: Buffer) -> BufferAccess {
+        BufferAccess(buffer: buffer, isWrite: true)
+    }
+}
+
+extension Operation.Kind {
+    /// All that the operation reads and writes.
+    package var accesses: [BufferAccess] {
+        switch self {
+        case .embedding: [.writes(.residual)]
+        case .attentionNorm, .feedForwardNorm: [.reads(.residual), .writes(.normed)]
+        case .qkvProjection: [.reads(.normed), .writes(.qkv)]
+        case .ropeAppend: [.writes(.qkv), .writes(.cache)]
+        case .prefillAttention, .decodeAttention:
+            [.reads(.qkv), .reads(.cache), .writes(.attended)]
+        case .attentionQuantization: [.writes(.attended), .writes(.attendedInput)]
+        case .outputProjection: [.reads(.attendedInput), .writes(.residual)]
+        case .gateUpProjection: [.reads(.normed), .writes(.gated)]
+        case .activation: [.reads(.gated), .writes(.activated)]
+        case .downProjection: [.reads(.activated), .writes(.residual)]
+        case .finalNorm: [.reads(.residual), .writes(.finalNormed)]
+        case .lmHead: [.reads(.finalNormed), .writes(.logits)]
+        // A drawn tile of the LM head is computed again.
+        case .sampling: [.reads(.finalNormed), .reads(.logits)]
         }
     }
 }

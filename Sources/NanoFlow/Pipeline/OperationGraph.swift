@@ -1,9 +1,10 @@
-/// The operations of one step in an order that respects their dependencies.
+/// The operations of a model in the order in which they compute it one after the other.
 ///
 /// Made from the model's shape by one function per architecture family; no pipeline is written by
-/// hand. Plans that split and overlap operations are transformations of this graph.
+/// hand. ``split(into:)`` makes of it the nano-operations of one batch.
 package struct OperationGraph: Sendable, Hashable {
     package private(set) var operations: [Operation] = []
+    package let layerCount: Int
 
     /// A decoder as LLaMA and Qwen2 have it: norm, attention, norm, gated feed-forward.
     ///
@@ -11,33 +12,33 @@ package struct OperationGraph: Sendable, Hashable {
     ///       -> attentionQuantization -> outputProjection -> feedForwardNorm -> gateUpProjection
     ///       -> activation -> downProjection ] x layers -> finalNorm -> lmHead -> sampling
     package static func decoder(layerCount: Int) -> OperationGraph {
-        var graph = OperationGraph()
-        var last = graph.append(.embedding, nil, after: [])
+        var graph = OperationGraph(layerCount: layerCount)
+        graph.append([.embedding], nil)
         for layer in 0..<layerCount {
-            let norm = graph.append(.attentionNorm, layer, after: [last])
-            let projected = graph.append(.qkvProjection, layer, after: [norm])
-            let appended = graph.append(.ropeAppend, layer, after: [projected])
-            // Different sequences: neither reads what the other writes.
-            let prefill = graph.append(.prefillAttention, layer, after: [appended])
-            let decode = graph.append(.decodeAttention, layer, after: [appended])
-            last = graph.append(.attentionQuantization, layer, after: [prefill, decode])
-            for kind in [
-                Operation.Kind.outputProjection, .feedForwardNorm, .gateUpProjection, .activation,
-                .downProjection,
-            ] {
-                last = graph.append(kind, layer, after: [last])
-            }
+            graph.append(
+                [
+                    .attentionNorm, .qkvProjection, .ropeAppend, .prefillAttention,
+                    .decodeAttention, .attentionQuantization, .outputProjection, .feedForwardNorm,
+                    .gateUpProjection, .activation, .downProjection,
+                ], layer)
         }
-        for kind in [Operation.Kind.finalNorm, .lmHead, .sampling] {
-            last = graph.append(kind, nil, after: [last])
-        }
+        graph.append([.finalNorm, .lmHead, .sampling], nil)
         return graph
     }
 
-    private mutating func append(
-        _ kind: Operation.Kind, _ layer: Int?, after dependencies: [Int]
-    ) -> Int {
-        operations.append(Operation(kind: kind, layer: layer, dependencies: dependencies))
-        return operations.count - 1
+    private init(layerCount: Int) { self.layerCount = layerCount }
+
+    private mutating func append(_ kinds: [Operation.Kind], _ layer: Int?) {
+        operations += kinds.map { Operation(kind: $0, layer: layer) }
+    }
+
+    /// The kinds before the layers, of one layer, and behind the layers, each in its order.
+    package var kinds: (before: [Operation.Kind], layer: [Operation.Kind], after: [Operation.Kind])
+    {
+        let outside = operations.filter { $0.layer == nil }.map(\.kind)
+        return (
+            outside.filter { !$0.isOnLogitRows }, operations.filter { $0.layer == 0 }.map(\.kind),
+            outside.filter(\.isOnLogitRows)
+        )
     }
 }

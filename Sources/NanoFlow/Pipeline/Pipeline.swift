@@ -1,7 +1,7 @@
 package import NanoDevice
 package import NanoModel
 
-/// Runs batches: the model's operations, in the order of the graph, on the execution units.
+/// Runs batches: the model's operations, as the plan for the batch has them, on the execution units.
 ///
 /// In: a ``Batch``. Out: a result for each row that went through the LM head. Next: `Sampling/`
 /// draws the tokens as the step's last operation, and the engine settles the step.
@@ -14,12 +14,16 @@ package final class Pipeline {
     private let shared: StepResources
     private var steps: [Step]
     private var next = 0
+    /// Chooses each batch's plan.
+    package var planner: StepPlanner
+    private let history: StepHistory
 
     /// A step on its way.
     package struct Launched {
         package let batch: Batch
-        /// The first result of each item of the batch.
-        fileprivate let firstResults: [Int]
+        package let nanoBatchCount: Int
+        /// The results of each item of the batch, by their numbers.
+        fileprivate let results: [[Int]]
         fileprivate let index: Int
         fileprivate let number: UInt32
     }
@@ -36,11 +40,14 @@ package final class Pipeline {
     }
 
     package init(
-        _ model: ModelConfiguration, weights: ModelWeights, graph: OperationGraph,
+        _ model: ModelConfiguration, weights: ModelWeights, planner: StepPlanner,
         limits: Scheduler.Limits, format: MatrixFormat, kvArena: KVArena, kernels: Kernels,
-        units: ExecutionUnits, arena: MemoryArena
+        units: ExecutionUnits, history: StepHistory, arena: MemoryArena
     ) {
         self.units = units
+        self.planner = planner
+        self.history = history
+        let graph = planner.graph
         let tables = SlotTables(limits, arena: arena)
         self.tables = tables
         let operations = UnsafeMutablePointer<ResolvedOperation>.allocate(
@@ -55,7 +62,8 @@ package final class Pipeline {
                 to: UnitScratch(model, kernels: kernels, arena: arena))
         }
         shared = StepResources(
-            model: model, weights: weights, graph: graph, operations: UnsafePointer(operations),
+            model: model, weights: weights, workModel: history.workModel,
+            operations: UnsafePointer(operations),
             kernels: kernels, unitCount: units.count, tables: tables,
             activations: Activations(model, limits, format, arena: arena),
             rotary: RotaryTable(
@@ -75,12 +83,19 @@ package final class Pipeline {
 
     /// Submits a batch; at most two may be on their way.
     package func launch(_ batch: Batch) -> Launched {
+        launch(batch, planner.plan(batch))
+    }
+
+    /// Submits a batch as a plan has it.
+    package func launch(_ batch: Batch, _ arranged: ArrangedPlan) -> Launched {
         let index = next
         next = (next + 1) % steps.count
-        let firstResults = steps[index].prepare(batch)
+        let results = steps[index].prepare(batch, arranged)
+        let number = units.submit(steps[index])
+        history.add(number, steps[index].tileCounts, arranged)
         return Launched(
-            batch: batch, firstResults: firstResults, index: index,
-            number: units.submit(steps[index]))
+            batch: batch, nanoBatchCount: arranged.graph.layout.nanoBatchCount, results: results,
+            index: index, number: number)
     }
 
     /// Waits until the step has ended.
@@ -92,7 +107,7 @@ package final class Pipeline {
     package func result(
         of step: Launched, item: Int, row: Int = 0
     ) -> (RowResult, UnsafeBufferPointer<TokenLogprobPair>) {
-        steps[step.index].result(step.firstResults[item] + row)
+        steps[step.index].result(step.results[item][row])
     }
 }
 

@@ -4,28 +4,41 @@ import NanoModel
 
 /// One step as a tiled program: which kernels run on which part of which buffer.
 ///
-/// What tiles read is plain memory, resolved at start: no object's count of references is touched
-/// while a step runs.
+/// What tiles read is plain memory, resolved when the step is prepared: no object's count of
+/// references is touched while it runs.
 final class Step: TiledProgram {
     private let shared: StepResources
     private var input: StepInput
-    private let products: UnsafeMutablePointer<TileGeometry.Product>  // (operation)
+    private var arranged: ArrangedPlan?
+    private var roles: [UnitRole] = []
+    private var work = UnsafeMutableBufferPointer<StepOperation>.allocate(capacity: 0)
 
     init(_ shared: StepResources, input: StepInput) {
         self.shared = shared
         self.input = input
-        products = .allocate(capacity: shared.graph.operations.count)
-        products.initialize(
-            repeating: TileGeometry.Product(rowCount: 0, panelCount: 0, unitCount: 1),
-            count: shared.graph.operations.count)
     }
 
-    deinit { products.deallocate() }
+    deinit { work.deallocate() }
 
-    /// Lays out the batch; returns the first result of each item.
-    func prepare(_ batch: Batch) -> [Int] {
-        input.fill(
-            batch, tables: shared.tables, vocabularyCount: shared.model.vocabularyCount)
+    /// Lays out the batch; returns the results of each item, by their numbers.
+    func prepare(_ batch: Batch, _ arranged: ArrangedPlan) -> [[Int]] {
+        self.arranged = arranged
+        let graph = arranged.graph
+        let results = input.fill(
+            batch, graph.layout, cuts: graph.cuts(of: .prefillAttention), tables: shared.tables,
+            vocabularyCount: shared.model.vocabularyCount)
+        if graph.operations.count > work.count {
+            work.deallocate()
+            work = .allocate(capacity: 2 * graph.operations.count)
+        }
+        for (index, operation) in graph.operations.enumerated() {
+            work.initializeElement(
+                at: index,
+                to: StepOperation(
+                    operation, of: input, shared, tilesPerUnit: arranged.plan.tilesPerUnit))
+        }
+        roles = arranged.roles(unitCount: shared.unitCount, shared.workModel)
+        return results
     }
 
     func result(_ index: Int) -> (RowResult, UnsafeBufferPointer<TokenLogprobPair>) {
@@ -43,85 +56,78 @@ final class Step: TiledProgram {
 
     // MARK: - TiledProgram
 
-    var operationCount: Int { shared.graph.operations.count }
+    private var operations: [NanoOperation] { arranged?.graph.operations ?? [] }
 
-    func dependencies(of operation: Int) -> [Int] {
-        shared.graph.operations[operation].dependencies
-    }
+    var operationCount: Int { operations.count }
 
-    func tileCount(of index: Int) -> Int {
-        let operation = shared.operations[index]
-        switch operation.kind {
-        case .embedding, .attentionNorm, .ropeAppend, .attentionQuantization, .feedForwardNorm,
-            .activation:
-            return TileGeometry.rowTileCount(input.rowCount)
-        case .qkvProjection, .outputProjection, .gateUpProjection, .downProjection:
-            products[index] = TileGeometry.Product(
-                rowCount: input.rowCount, panelCount: operation.matrix.panelCount,
-                unitCount: shared.unitCount)
-            return products[index].tileCount
-        case .lmHead:
-            products[index] = TileGeometry.Product(
-                rowCount: input.logitRowCount, panelCount: operation.matrix.panelCount,
-                panelsPerTile: TileGeometry.LMHead.panelsPerTile)
-            return products[index].tileCount
-        case .prefillAttention:
-            return input.prefillPieceCount * shared.model.kvHeadCount
-        case .decodeAttention:
-            return input.decodePieceCount * shared.model.kvHeadCount
-        case .finalNorm:
-            return TileGeometry.rowTileCount(input.logitRowCount)
-        case .sampling:
-            return input.logitRowCount
+    func dependencies(of operation: Int) -> [Int] { operations[operation].dependencies }
+
+    func category(of operation: Int) -> Int { operations[operation].kind.index }
+
+    var lanes: [[Int]] { arranged?.lanes ?? [] }
+
+    func role(of unit: Int) -> UnitRole { roles[unit] }
+
+    func tileCount(of operation: Int) -> Int { work[operation].tileCount }
+
+    var tileCounts: [Int] { (0..<operationCount).map { work[$0].tileCount } }
+
+    func run(operation index: Int, tile: Int, unit: Int, ahead: Ahead?) {
+        let nano = work[index]
+        let operation = shared.operations[nano.operation]
+        let activations = shared.activations
+        switch nano.kind {
+        case .embedding: forRows(tile, nano) { embed($0) }
+        case .attentionNorm, .feedForwardNorm: forRows(tile, nano) { norm($0, operation, unit) }
+        case .ropeAppend: forRows(tile, nano) { ropeAppend($0, operation.cache) }
+        case .attentionQuantization: forRows(tile, nano) { quantizeAttended($0, operation.format) }
+        case .activation: forRows(tile, nano) { quantizeGated($0, operation.format) }
+        case .prefillAttention, .decodeAttention: attend(nano, tile, operation.cache)
+        case .qkvProjection:
+            multiply(nano, tile, activations.normed, activations.qkv, NK_STORE, ahead)
+        case .outputProjection:
+            multiply(nano, tile, activations.attendedInput, activations.residual, NK_ADD, ahead)
+        case .gateUpProjection:
+            multiply(nano, tile, activations.normed, activations.gated, NK_SILU_MULTIPLY, ahead)
+        case .downProjection:
+            multiply(nano, tile, activations.activated, activations.residual, NK_ADD, ahead)
+        case .lmHead: multiplyHead(nano, tile, unit)
+        case .finalNorm: forRows(tile, nano) { finalNorm($0, operation, unit) }
+        case .sampling: sample(nano.firstRow + tile, operation.matrix, unit)
         }
     }
 
-    func run(operation index: Int, tile: Int, unit: Int) {
-        let operation = shared.operations[index]
-        let activations = shared.activations
-        switch operation.kind {
-        case .embedding: forRows(tile) { embed($0) }
-        case .attentionNorm, .feedForwardNorm: forRows(tile) { norm($0, operation, unit) }
-        case .ropeAppend: forRows(tile) { ropeAppend($0, operation.cache) }
-        case .attentionQuantization: forRows(tile) { quantizeAttended($0, operation.format) }
-        case .activation: forRows(tile) { quantizeGated($0, operation.format) }
-        case .prefillAttention:
-            attend(input.prefillPieces, input.prefillPieceCount, tile, operation.cache)
-        case .decodeAttention:
-            attend(input.decodePieces, input.decodePieceCount, tile, operation.cache)
-        case .qkvProjection: multiply(index, tile, activations.normed, activations.qkv, NK_STORE)
-        case .outputProjection:
-            multiply(index, tile, activations.attendedInput, activations.residual, NK_ADD)
-        case .gateUpProjection:
-            multiply(index, tile, activations.normed, activations.gated, NK_SILU_MULTIPLY)
-        case .downProjection:
-            multiply(index, tile, activations.activated, activations.residual, NK_ADD)
-        case .lmHead: multiplyHead(index, tile, unit)
-        case .finalNorm:
-            for row in TileGeometry.rows(tile, of: input.logitRowCount) {
-                finalNorm(row, operation, unit)
-            }
-        case .sampling: sample(tile, operation.matrix, unit)
+    func addReads(of index: Int, tile: Int, to window: inout AheadWindow) {
+        let nano = work[index]
+        guard nano.kind == .decodeAttention else { return }
+        let heads = shared.model.kvHeadCount
+        let piece = nano.pieces[tile / heads]
+        let blocks = piece.blocks
+        let cache = shared.operations[nano.operation].cache
+        let table = shared.tables.blockTable(Int(piece.slot))
+        for block in blocks {
+            let place =
+                Int(table[block]) * cache.block_stride + tile % heads * cache.head_stride
+            window.add(cache.base + place, byteCount: cache.head_stride)
         }
     }
 
     // MARK: - Matrix products
 
     private func multiply(
-        _ index: Int, _ tile: Int, _ rows: ActivationRows, _ out: FloatRows,
-        _ epilogue: nk_epilogue
+        _ nano: StepOperation, _ tile: Int, _ rows: ActivationRows, _ out: FloatRows,
+        _ epilogue: nk_epilogue, _ ahead: Ahead?
     ) {
-        let product = products[index]
-        shared.operations[index].matrix.multiply(
-            rows, rows: product.rows(tile), panels: product.panels(tile), into: out.row(0),
-            stride: out.stride, epilogue: epilogue, kernels: shared.kernels)
+        shared.operations[nano.operation].matrix.multiply(
+            rows, rows: nano.rows(tile), panels: nano.product.panels(tile), into: out.row(0),
+            stride: out.stride, epilogue: epilogue, kernels: shared.kernels, ahead: ahead)
     }
 
     /// A tile of logits lives in the unit's scratch only: of most rows not all are wanted.
-    private func multiplyHead(_ index: Int, _ tile: Int, _ unit: Int) {
-        let (rows, panels) = (products[index].rows(tile), products[index].panels(tile))
+    private func multiplyHead(_ nano: StepOperation, _ tile: Int, _ unit: Int) {
+        let (rows, panels) = (nano.rows(tile), nano.product.panels(tile))
         let column = panels.lowerBound / TileGeometry.LMHead.panelsPerTile
-        computeHead(shared.operations[index].matrix, rows, panels, unit)
+        computeHead(shared.operations[nano.operation].matrix, rows, panels, unit)
         let tokens = LogitTiles.tokens(column, vocabularyCount: shared.model.vocabularyCount)
         for row in rows {
             let logits =
@@ -156,8 +162,8 @@ final class Step: TiledProgram {
 
     // MARK: - Row-wise operations
 
-    private func forRows(_ tile: Int, _ body: (Int) -> Void) {
-        for row in TileGeometry.rows(tile, of: input.rowCount) { body(row) }
+    private func forRows(_ tile: Int, _ nano: StepOperation, _ body: (Int) -> Void) {
+        for row in TileGeometry.rows(tile, of: nano.rowCount) { body(nano.firstRow + row) }
     }
 
     private func embed(_ row: Int) {
@@ -237,12 +243,9 @@ final class Step: TiledProgram {
 
     // MARK: - Attention and sampling
 
-    private func attend(
-        _ pieces: UnsafeMutablePointer<StepInput.Piece>, _ pieceCount: Int, _ tile: Int,
-        _ cache: nk_kv_layer
-    ) {
+    private func attend(_ nano: StepOperation, _ tile: Int, _ cache: nk_kv_layer) {
         let model = shared.model
-        let piece = pieces[tile / model.kvHeadCount]
+        let piece = nano.pieces[tile / model.kvHeadCount]
         let head = tile % model.kvHeadCount
         let firstHead = head * model.groupHeadCount
         let offset = firstHead * model.headDimension
@@ -259,11 +262,10 @@ final class Step: TiledProgram {
             next_kv_head: 0)
         // The unit's next tile, but for the last one of its way.
         let next = tile + 1
-        if next < pieceCount * model.kvHeadCount {
-            let nextPiece = pieces[next / model.kvHeadCount]
-            let firstBlock = Int(nextPiece.item?.index ?? 0) * blocksPerItem
+        if next < nano.tileCount {
+            let nextPiece = nano.pieces[next / model.kvHeadCount]
             attention.next_block_table = UnsafePointer(
-                shared.tables.blockTable(Int(nextPiece.slot)) + firstBlock)
+                shared.tables.blockTable(Int(nextPiece.slot)) + nextPiece.blocks.lowerBound)
             attention.next_kv_head = Int32(next % model.kvHeadCount)
         }
         guard let (item, record) = piece.item else {
@@ -326,5 +328,3 @@ final class Step: TiledProgram {
         }
     }
 }
-
-private let blocksPerItem = Int(NK_ATTENTION_ITEM) / KVArena.blockSize

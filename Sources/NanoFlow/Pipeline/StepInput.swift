@@ -3,7 +3,7 @@ import NanoDevice
 
 /// One batch as the execution units read it, and the results that they write.
 ///
-/// Rows are packed batch-wide: row r is one position of one slot's sequence. There are two of
+/// Row r is one position of one slot's sequence, as ``BatchLayout`` has it. There are two of
 /// these: one step's is filled while the other's step runs.
 struct StepInput {
     struct Row {
@@ -22,6 +22,16 @@ struct StepInput {
         var firstPosition: Int32
         /// The item of the row's context and its record; nil: all of it, and no record.
         var item: (index: Int32, record: Int32)?
+
+        /// The blocks of the sequence that are read.
+        var blocks: Range<Int> {
+            let end = (Int(firstPosition) + Int(rowCount) - 1) / KVArena.blockSize + 1
+            guard let item else { return 0..<end }
+            let first = Int(item.index) * Self.blocksPerItem
+            return first..<min(first + Self.blocksPerItem, end)
+        }
+
+        private static let blocksPerItem = Int(NK_ATTENTION_ITEM) / KVArena.blockSize
     }
 
     /// A row that goes through the LM head.
@@ -77,54 +87,62 @@ struct StepInput {
             TokenLogprobPair.self, limits.logitRows * Sampler.maxAlternatives)
     }
 
-    /// Lays out a batch; returns the first logit row of each item.
-    mutating func fill(_ batch: Batch, tables: SlotTables, vocabularyCount: Int) -> [Int] {
+    /// Fills in a batch as it is laid out.
+    ///
+    /// - Parameters:
+    ///   - batch: What the step computes.
+    ///   - layout: Which row is which of its positions.
+    ///   - cuts: Rows at which pieces of prompts are cut, ascending.
+    ///   - tables: Get the batch's new blocks.
+    ///   - vocabularyCount: Tokens that samplings may ask for.
+    /// - Returns: The logit rows of each item.
+    mutating func fill(
+        _ batch: Batch, _ layout: BatchLayout, cuts: [Int], tables: SlotTables,
+        vocabularyCount: Int
+    ) -> [[Int]] {
         (rowCount, prefillPieceCount, decodePieceCount, logitRowCount) = (0, 0, 0, 0)
         usedRecordCount = 0
-        return batch.items.map { item in
+        for item in batch.items {
             tables.setBlocks(slot: item.slot, from: item.firstNewBlock, item.newBlocks)
-            let firstLogitRow = logitRowCount
-            let firstRow = rowCount
-            let sampling = tables.sampling(item.slot)
-            let wantsLogits =
-                item.logits == .all || sampling.wantsLogits(of: vocabularyCount)
-            for position in item.positions {
-                add(item, position, wantsLogits, sampling.inverseTemperature)
-            }
-            if item.positions.count == 1 {
-                addDecode(item, row: firstRow)
-            } else {
-                addPrefill(item, firstRow: firstRow)
-            }
-            return firstLogitRow
+        }
+        for run in layout.runs {
+            addRows(of: run)
+            if run.isDecode { addDecode(run) } else { addPrefill(run, cuts: cuts) }
+        }
+        var logitRowsOfItems = [[Int]](repeating: [], count: batch.items.count)
+        var run = 0
+        for row in layout.logitRows {
+            while layout.runs[run].rows.upperBound <= row { run += 1 }
+            let index = layout.runs[run].item
+            logitRowsOfItems[index].append(logitRowCount)
+            addLogitRow(row, batch.items[index], tables, vocabularyCount)
+        }
+        return logitRowsOfItems
+    }
+
+    private mutating func addRows(of run: BatchLayout.Run) {
+        for position in run.positions {
+            rows[rowCount] = Row(slot: Int32(run.slot), position: Int32(position))
+            rowCount += 1
         }
     }
 
-    private mutating func add(
-        _ item: Batch.Item, _ position: Int, _ wantsLogits: Bool, _ inverseTemperature: Float
+    private mutating func addLogitRow(
+        _ row: Int, _ item: Batch.Item, _ tables: SlotTables, _ vocabularyCount: Int
     ) {
-        rows[rowCount] = Row(slot: Int32(item.slot), position: Int32(position))
-        let isLast = position == item.positions.upperBound - 1
-        let hasLogits =
-            switch item.logits {
-            case .none: false
-            case .last: isLast
-            case .all: true
-            }
-        if hasLogits {
-            logitRows[logitRowCount] = LogitRow(
-                row: Int32(rowCount), slot: Int32(item.slot), position: Int32(position),
-                isScored: item.logits == .all, wantsLogits: wantsLogits,
-                inverseTemperature: inverseTemperature)
-            logitRowCount += 1
-        }
-        rowCount += 1
+        let sampling = tables.sampling(item.slot)
+        logitRows[logitRowCount] = LogitRow(
+            row: Int32(row), slot: Int32(item.slot), position: rows[row].position,
+            isScored: item.logits == .all,
+            wantsLogits: item.logits == .all || sampling.wantsLogits(of: vocabularyCount),
+            inverseTemperature: sampling.inverseTemperature)
+        logitRowCount += 1
     }
 
-    private mutating func addDecode(_ item: Batch.Item, row: Int) {
-        let position = item.positions.lowerBound
+    private mutating func addDecode(_ run: BatchLayout.Run) {
+        let (row, position) = (run.firstRow, run.positions.lowerBound)
         var piece = Piece(
-            firstRow: Int32(row), rowCount: 1, slot: Int32(item.slot),
+            firstRow: Int32(row), rowCount: 1, slot: Int32(run.slot),
             firstPosition: Int32(position))
         let itemCount = position / Int(NK_ATTENTION_ITEM) + 1
         if itemCount == 1 || usedRecordCount + itemCount > Self.recordCount {
@@ -145,17 +163,30 @@ struct StepInput {
         decodePieceCount += 1
     }
 
-    private mutating func addPrefill(_ item: Batch.Item, firstRow: Int) {
-        var first = item.positions.lowerBound
-        while first < item.positions.upperBound {
-            // Cuts at multiples of the piece's rows, wherever the chunk begins.
-            let end = min(
-                (first / Self.rowsPerPiece + 1) * Self.rowsPerPiece, item.positions.upperBound)
+    private mutating func addPrefill(_ run: BatchLayout.Run, cuts: [Int]) {
+        var row = run.firstRow
+        while row < run.rows.upperBound {
+            let position = run.positions.lowerBound + row - run.firstRow
+            // At multiples of the piece's rows, wherever the chunk begins, and at the cuts.
+            let left = Self.rowsPerPiece - position % Self.rowsPerPiece
+            let cut = cuts.first { $0 > row } ?? run.rows.upperBound
+            let end = min(row + left, cut, run.rows.upperBound)
             prefillPieces[prefillPieceCount] = Piece(
-                firstRow: Int32(firstRow + first - item.positions.lowerBound),
-                rowCount: Int32(end - first), slot: Int32(item.slot), firstPosition: Int32(first))
+                firstRow: Int32(row), rowCount: Int32(end - row), slot: Int32(run.slot),
+                firstPosition: Int32(position))
             prefillPieceCount += 1
-            first = end
+            row = end
         }
+    }
+
+    /// The pieces that begin within the rows.
+    func pieces(of kind: Operation.Kind, in rows: Range<Int>) -> UnsafeBufferPointer<Piece> {
+        let all =
+            kind == .decodeAttention
+            ? UnsafeBufferPointer(start: decodePieces, count: decodePieceCount)
+            : UnsafeBufferPointer(start: prefillPieces, count: prefillPieceCount)
+        let first = all.firstIndex { $0.firstRow >= rows.lowerBound } ?? all.count
+        let end = all[first...].firstIndex { $0.firstRow >= rows.upperBound } ?? all.count
+        return UnsafeBufferPointer(rebasing: all[first..<end])
     }
 }

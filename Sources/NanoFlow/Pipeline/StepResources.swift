@@ -7,8 +7,8 @@ import NanoModel
 struct StepResources {
     let model: ModelConfiguration
     let weights: ModelWeights
-    let graph: OperationGraph
-    /// The graph's operations with all that their tiles need.
+    let workModel: WorkModel
+    /// The model graph's operations with all that their tiles need.
     let operations: UnsafePointer<ResolvedOperation>
     let kernels: Kernels
     let unitCount: Int
@@ -49,6 +49,58 @@ struct ResolvedOperation {
             }
         norm = operation.kind == .feedForwardNorm ? layer.feedForwardNorm : layer.attentionNorm
         cache = kvArena.layer(index)
+    }
+}
+
+/// A nano-operation with the extent of its work, as plain memory.
+struct StepOperation {
+    let kind: Operation.Kind
+    /// Index among the resolved operations.
+    let operation: Int
+    /// Rows of the batch, or of the LM head.
+    let firstRow: Int
+    let rowCount: Int
+    let tileCount: Int
+    /// Of matrix products.
+    let product: TileGeometry.Product
+    /// Of attention.
+    let pieces: UnsafeBufferPointer<StepInput.Piece>
+
+    init(
+        _ nano: NanoOperation, of input: StepInput, _ shared: StepResources, tilesPerUnit: Int
+    ) {
+        kind = nano.kind
+        operation = nano.operation
+        let rows = nano.kind.isOnLogitRows ? nano.logitRows : nano.rows
+        (firstRow, rowCount) = (rows.lowerBound, rows.count)
+        let panelCount = shared.operations[nano.operation].matrix.panelCount
+        product =
+            nano.kind == .lmHead
+            ? TileGeometry.Product(
+                rowCount: rows.count, panelCount: panelCount,
+                panelsPerTile: TileGeometry.LMHead.panelsPerTile)
+            : TileGeometry.Product(
+                rowCount: rows.count, panelCount: panelCount,
+                tileCount: tilesPerUnit * shared.unitCount)
+        switch nano.kind {
+        case .prefillAttention, .decodeAttention:
+            pieces = input.pieces(of: nano.kind, in: nano.rows)
+        default: pieces = UnsafeBufferPointer(start: nil, count: 0)
+        }
+        tileCount =
+            switch nano.kind {
+            case .prefillAttention, .decodeAttention: pieces.count * shared.model.kvHeadCount
+            case .qkvProjection, .outputProjection, .gateUpProjection, .downProjection, .lmHead:
+                product.tileCount
+            case .sampling: rows.count
+            default: TileGeometry.rowTileCount(rows.count)
+            }
+    }
+
+    /// The rows of a tile of a product.
+    func rows(_ tile: Int) -> Range<Int> {
+        let rows = product.rows(tile)
+        return firstRow + rows.lowerBound..<firstRow + rows.upperBound
     }
 }
 

@@ -13,12 +13,11 @@ package enum TileGeometry {
         let rowsPerTile: Int
         let panelsPerTile: Int
 
-        /// Aims at some eight tiles a unit: few enough to be cheap, many enough that a unit which
-        /// the system puts aside leaves little undone.
-        package init(rowCount: Int, panelCount: Int, unitCount: Int) {
+        /// Aims at a number of tiles.
+        package init(rowCount: Int, panelCount: Int, tileCount: Int) {
             rowsPerTile = Self.rowsPerTile(rowCount)
             let blocks = max(1, ceiling(rowCount, rowsPerTile))
-            let wanted = max(1, 8 * unitCount / blocks)
+            let wanted = max(1, tileCount / blocks)
             panelsPerTile = max(1, panelCount / wanted)
             self.rowCount = rowCount
             self.panelCount = panelCount

@@ -25,11 +25,28 @@ package struct Batch: Sendable {
         /// The part of the sequence's block table that the pipeline has not been told yet.
         package let firstNewBlock: Int
         package let newBlocks: ArraySlice<Int32>
+
+        package init(
+            sequence: SequenceID, slot: Int, positions: Range<Int>, logits: Logits,
+            firstNewBlock: Int, newBlocks: ArraySlice<Int32>
+        ) {
+            self.sequence = sequence
+            self.slot = slot
+            self.positions = positions
+            self.logits = logits
+            self.firstNewBlock = firstNewBlock
+            self.newBlocks = newBlocks
+        }
     }
 
     /// Steps count from 1.
     package let step: Int
-    package var items: [Item] = []
+    package var items: [Item]
+
+    package init(step: Int, items: [Item] = []) {
+        self.step = step
+        self.items = items
+    }
 
     package var tokenCount: Int { items.reduce(0) { $0 + $1.positions.count } }
 }

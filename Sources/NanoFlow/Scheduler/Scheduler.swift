@@ -41,6 +41,8 @@ package struct Scheduler {
     }
 
     package let limits: Limits
+    /// Tokens that a step is formed of at most; no more than the limit.
+    private var tokenBudget: Int
     /// The newest step handed out, and the newest one that has completed.
     package private(set) var step = 0
     package private(set) var completedStep = 0
@@ -63,8 +65,14 @@ package struct Scheduler {
             limits.sequences > 0 && limits.batchedTokens > 0 && limits.logitRows > 0,
             "A step must have room for a token.")
         self.limits = limits
+        tokenBudget = limits.batchedTokens
         freeSlots = (0..<limits.sequences).reversed()
         pool = BlockPool(blockCount: limits.blockCount)
+    }
+
+    /// Forms steps of at most so many tokens from now on; nil: as many as the limit allows.
+    package mutating func setTokenBudget(_ tokens: Int?) {
+        tokenBudget = min(max(1, tokens ?? limits.batchedTokens), limits.batchedTokens)
     }
 
     package var waitingCount: Int { waiting.count }
@@ -125,7 +133,7 @@ package struct Scheduler {
     /// Forms the next batch; nil when no sequence can go on before a step in flight completes.
     package mutating func schedule() -> Batch? {
         var forming = FormingBatch(
-            batch: Batch(step: step + 1), tokenBudget: limits.batchedTokens,
+            batch: Batch(step: step + 1), tokenBudget: tokenBudget,
             logitBudget: limits.logitRows)
         // Decodes first: they are short and someone is waiting for each.
         for id in running where isDecode(id) { extend(id, &forming) }

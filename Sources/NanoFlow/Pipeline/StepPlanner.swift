@@ -1,0 +1,49 @@
+import NanoDevice
+
+/// Chooses the plan of each step and cuts its batch accordingly.
+///
+/// Pure: no threads, no clocks.
+package struct StepPlanner: Sendable {
+    package let graph: OperationGraph
+    private let sequential: PipelinePlan
+    private let tables: [PipelineMode: PlanTable]
+    package var mode: PipelineMode
+
+    /// - Parameters:
+    ///   - graph: The model's operations.
+    ///   - table: Plans that ``PipelineMode/auto`` chooses from; nil: generated ones.
+    ///   - mode: Which plans to run.
+    package init(_ graph: OperationGraph, table: PlanTable?, mode: PipelineMode) {
+        self.graph = graph
+        self.mode = mode
+        sequential = .sequential(graph)
+        tables = [
+            .sequential: PlanTable(), .nanoBatched: PlanTable(.nanoBatched(graph)),
+            .overlapped: PlanTable(.overlapped(graph)), .auto: table ?? .generated(graph),
+        ]
+    }
+
+    /// The batch's nano-operations and their order.
+    ///
+    /// Where the plan for its shape would come to a standstill on this very batch, it runs in
+    /// sequence.
+    package func plan(_ batch: Batch) -> ArrangedPlan {
+        if let plan = tables[mode]?.plan(for: BatchShape(batch)),
+            let arranged = arrange(plan, batch)
+        {
+            return arranged
+        }
+        guard let arranged = arrange(sequential, batch) else {
+            preconditionFailure("The model's own order must respect all dependencies.")
+        }
+        return arranged
+    }
+
+    private func arrange(_ plan: PipelinePlan, _ batch: Batch) -> ArrangedPlan? {
+        let layout = BatchLayout(
+            batch, shares: plan.nanoBatches, alignment: KVArena.blockSize)
+        let nanoGraph = graph.split(
+            into: NanoBatches(layout, whole: plan.whole), blockSize: KVArena.blockSize)
+        return ArrangedPlan(plan, nanoGraph, layerCount: graph.layerCount)
+    }
+}

@@ -1,0 +1,46 @@
+import ArgumentParser
+import Foundation
+import NanoFlow
+import NanoModel
+
+/// `nanoflow plan`: writes the plans that the engine would run, to be read, changed and given back.
+struct PlanCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "plan", abstract: "Writes the pipeline plans for a model on this machine.",
+        discussion: """
+            The plans are made from the model's operations: which nano-batches there are, in which \
+            order their operations stand in which lane, and what is read from memory beside what. \
+            serve, generate and bench take the file with --plan.
+            """)
+
+    @OptionGroup var options: ModelOptions
+
+    @Option(help: "auto, or one plan for all batches: sequential, nano-batched or overlapped.")
+    var mode: PipelineMode = .auto
+
+    @Option(help: "The file; - is standard output.")
+    var out = "-"
+
+    func validate() throws {
+        try checkWritable(out, option: "--out")
+    }
+
+    func run() async throws {
+        let llm = try await options.load()
+        let graph = OperationGraph.decoder(layerCount: llm.engine.model.layerCount)
+        let table =
+            switch mode {
+            case .sequential: PlanTable(.sequential(graph))
+            case .nanoBatched: PlanTable(.nanoBatched(graph))
+            case .overlapped: PlanTable(.overlapped(graph))
+            case .auto: PlanTable.generated(graph)
+            }
+        let file = PlanFile(table, for: llm.engine.planFingerprint)
+        await llm.shutdown()
+        if out == "-" {
+            FileHandle.standardOutput.write(try file.encoded())
+        } else {
+            try file.write(to: out)
+        }
+    }
+}
