@@ -4,5 +4,7 @@ import ArgumentParser
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measures the engine against what the machine can do.",
-        subcommands: [BenchOfflineCommand.self, BenchKernelsCommand.self])
+        subcommands: [
+            BenchOfflineCommand.self, BenchKernelsCommand.self, BenchAblationCommand.self,
+        ])
 }

@@ -122,9 +122,3 @@ private struct KernelTable {
             + "  " + pad(bound, 9) + use
     }
 }
-
-/// The text padded to `width`; a negative width aligns to the right.
-private func pad(_ text: String, _ width: Int) -> String {
-    let fill = String(repeating: " ", count: max(0, abs(width) - text.count))
-    return width < 0 ? fill + text : text + fill
-}

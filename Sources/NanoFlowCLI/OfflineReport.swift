@@ -21,6 +21,8 @@ struct OfflineReport: Encodable {
         let promptTokens: Int
         let completionTokens: Int
         let steps: Int
+        /// Of the steps those that were cut into nano-batches.
+        let cutSteps: Int
         let peakOperationsPerSecond: Double
         let readBandwidthBytesPerSecond: Double
         let optimalTokensPerSecond: Double
@@ -33,6 +35,8 @@ struct OfflineReport: Encodable {
         let waitingSeconds: Double
         /// Units without a step.
         let idleSeconds: Double
+        /// The same as a share of the time: what waiting for the scheduler costs.
+        let schedulerWaitRatio: Double
     }
 
     private struct Share: Encodable {
@@ -58,7 +62,6 @@ struct OfflineReport: Encodable {
         let operations = outcome.times.entries.map {
             Share(name: $0.kind.rawValue, seconds: $0.seconds, share: $0.seconds / seconds)
         }
-        let busy = operations.reduce(0) { $0 + $1.seconds }
         let waiting = outcome.times.waitingSeconds
         run = RunDescription(llm)
         figures = Figures(
@@ -67,14 +70,16 @@ struct OfflineReport: Encodable {
             completionTokensPerSecond: Double(load.completionTokens) / seconds, seconds: seconds,
             repetitionSeconds: repetitions, requests: outcome.answers.count,
             promptTokens: load.promptTokens, completionTokens: load.completionTokens,
-            steps: outcome.steps.steps, peakOperationsPerSecond: peaks.operations,
+            steps: outcome.steps.steps, cutSteps: outcome.steps.cutSteps,
+            peakOperationsPerSecond: peaks.operations,
             readBandwidthBytesPerSecond: peaks.readBandwidth,
             optimalTokensPerSecond: optimum.tokensPerSecond,
             optimalRatio: total / optimum.tokensPerSecond,
             attainableTokensPerSecond: attainable.tokensPerSecond,
             attainableRatio: total / attainable.tokensPerSecond,
             preemptions: engine.inbox.preemptionCount, operations: operations,
-            waitingSeconds: waiting, idleSeconds: max(0, seconds - busy - waiting))
+            waitingSeconds: waiting, idleSeconds: outcome.idleRatio * seconds,
+            schedulerWaitRatio: outcome.idleRatio)
     }
 
     /// One flat object.
@@ -95,7 +100,8 @@ struct OfflineReport: Encodable {
             \(run.threads) threads, \(run.kernels)
             requests    \(figures.requests): \(figures.promptTokens) prompt and \
             \(figures.completionTokens) completion tokens in \(format(figures.seconds, 2)) s, \
-            \(figures.steps) steps, \(samplingText)
+            \(figures.steps) steps, \(figures.cutSteps) of them cut (\(figures.mode.rawValue)), \
+            \(samplingText)
             throughput  \(format(figures.totalTokensPerSecond, 1)) tokens/s, of these \
             \(format(figures.completionTokensPerSecond, 1)) completion tokens/s
             peak        \(format(figures.peakOperationsPerSecond / 1e9, 0)) GOP/s, memory \
@@ -169,14 +175,4 @@ struct CompletionLines {
             try data.write(to: URL(fileURLWithPath: path))
         }
     }
-}
-
-private func format(_ value: Double, _ digits: Int) -> String {
-    String(format: "%.\(digits)f", value)
-}
-
-/// The text padded to `width`; a negative width aligns to the right.
-private func pad(_ text: String, _ width: Int) -> String {
-    let fill = String(repeating: " ", count: max(0, abs(width) - text.count))
-    return width < 0 ? fill + text : text + fill
 }

@@ -4,8 +4,8 @@ package struct PlanNumbers: Sendable, Hashable {
     package var shares = [0.5, 0.5]
     /// A little more than an even spread: what is left when the products end would have nothing to
     /// run beside.
-    package var prefetchRate = 1.15
-    package var windowByteCount = 128 << 10
+    package var prefetchRate = 1.5
+    package var windowByteCount = 192 << 10
 
     package init() {}
 }
