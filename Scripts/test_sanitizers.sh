@@ -13,4 +13,4 @@ swift test -c release --sanitize=address --scratch-path .build-asan \
 # Not the server: ThreadSanitizer takes resumed continuations of the concurrency runtime for races.
 echo "ThreadSanitizer"
 swift test -c release --sanitize=thread --scratch-path .build-tsan \
-    --filter 'NanoDeviceTests|EngineTests|BatchInvarianceTests'
+    --filter 'NanoDeviceTests|EngineTests|BatchInvarianceTests|PipelineTests'

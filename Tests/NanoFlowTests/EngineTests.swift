@@ -14,6 +14,29 @@ import Testing
 
     // MARK: - Ends
 
+    /// The same answers however steps are formed and run, changed while the engine runs.
+    @Test func theWayStepsAreRunChangesNoAnswer() async throws {
+        let llm = try await tinyModel(EngineConfiguration(precision: .int8))
+        let workload = try Workload(
+            promptTokens: 50, completionTokens: 20, requestCount: 12, seed: 8)
+        let run = try OfflineRun(workload, on: llm, ignoresEndOfSequence: true)
+        let expected = try await run.run()
+        for mode in PipelineMode.allCases {
+            for (budget, schedulesAhead) in [(nil, false), (40, true), (1, false), (9999, true)] {
+                llm.engine.inbox.choose(
+                    PipelineChoice(
+                        mode: mode, tokenBudget: budget, schedulesAhead: schedulesAhead))
+                let outcome = try await run.run()
+                #expect(outcome.answers == expected.answers, "\(mode), \(budget ?? 0)")
+                if let budget {
+                    #expect(outcome.steps.steps >= outcome.steps.tokens / budget)
+                }
+                if mode == .sequential { #expect(outcome.steps.cutSteps == 0) }
+            }
+        }
+        await llm.shutdown()
+    }
+
     @Test func aCompletionHasExactlyMaxTokens() async throws {
         let llm = try await tinyModel()
         for count in [1, 2, 16, 17] {

@@ -22,6 +22,17 @@ import Testing
         #expect(scheduler.next() == ["1@0 20..<21 last, 5: [5]"])
     }
 
+    @Test func theTokenBudgetMayBeSmallerThanTheLimit() {
+        var scheduler = Scheduler(limits())
+        scheduler.setTokenBudget(5)
+        scheduler.add(1, promptCount: 19, maxTokens: 4)
+        #expect(scheduler.next() == ["1@0 0..<5 none, 0: [0, 1]"])
+        scheduler.setTokenBudget(100)
+        #expect(scheduler.next() == ["1@0 5..<13 none, 2: [2, 3]"])
+        scheduler.setTokenBudget(nil)
+        #expect(scheduler.next() == ["1@0 13..<19 last, 4: [4]"])
+    }
+
     @Test func decodesComeBeforePrefills() {
         var scheduler = Scheduler(limits())
         scheduler.add(1, promptCount: 3, maxTokens: 9)

@@ -60,7 +60,7 @@ package struct PlanFile: Codable, Sendable, Hashable {
         } catch let refusal as Refusal {
             throw Refusal(description: "\(path): \(refusal)")
         } catch {
-            throw Refusal(description: "\(path) cannot be read.")
+            throw Refusal(description: "\(path): It cannot be read.")
         }
     }
 

@@ -88,13 +88,21 @@ extension PipelineTrace {
         }
     }
 
-    /// The middle layer of the step with the most work among those cut the finest.
+    /// The middle layer of a step cut the finest: of these the one that reads most beside its
+    /// products, or else computes most.
     package var excerpt: Excerpt? {
         let finest = nanoBatchCounts.max() ?? 0
-        var work = [Double](repeating: 0, count: nanoBatchCounts.count)
-        for event in events { work[event.step] += event.work.operations }
+        var work = [OperationWork](repeating: OperationWork(), count: nanoBatchCounts.count)
+        for event in events {
+            let bytes = event.kind.resource == .memory ? event.work.bytes : 0
+            work[event.step] =
+                work[event.step] + OperationWork(operations: event.work.operations, bytes: bytes)
+        }
         let candidates = nanoBatchCounts.indices.filter { nanoBatchCounts[$0] == finest }
-        guard let step = candidates.max(by: { work[$0] < work[$1] }) else { return nil }
+        let fullest = candidates.max {
+            (work[$0].bytes, work[$0].operations) < (work[$1].bytes, work[$1].operations)
+        }
+        guard let step = fullest else { return nil }
         let layers = events.lazy.filter { $0.step == step }.compactMap(\.layer)
         guard let last = layers.max() else { return nil }
         let layer = (last + 1) / 2
