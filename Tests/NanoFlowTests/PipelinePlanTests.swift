@@ -92,6 +92,7 @@ import Testing
         add("shares of its nano-batches") { $0.nanoBatches = [0.5, 0.6] }
         add("shares of its nano-batches") { $0.nanoBatches = [1.5, -0.5] }
         add("shares of its units") { $0.units[0].share = 0.5 }
+        add("twice among those that are whole") { $0.whole.append(.lmHead) }
         add("0 lanes") { $0.lanes = [] }
         add("one name") { $0.lanes[1].name = "compute" }
         add("No unit serves its lane \"memory\"") { $0.units[0].lanes = ["compute"] }

@@ -142,6 +142,9 @@ extension PipelinePlan {
         guard Self.areShares(units.map(\.share)) else {
             return "The shares of its units, \(units.map(\.share)), are not positive with sum 1."
         }
+        guard Set(whole).count == whole.count else {
+            return "A kind is there twice among those that are whole."
+        }
         return laneFault ?? unitFault ?? coverageFault(graph)
     }
 
