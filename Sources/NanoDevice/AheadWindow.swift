@@ -13,7 +13,6 @@ package struct AheadWindow: ~Copyable {
         fileprivate var byteCount = 0
     }
 
-    /// Longer tiles are asked for in part.
     private static let runCapacity = 256
     private static let itemCapacity = 8
 
@@ -21,6 +20,8 @@ package struct AheadWindow: ~Copyable {
     private let items: UnsafeMutablePointer<Item>
     private var itemCount = 0
     private var byteCount = 0
+    /// Bytes that may be asked for and not yet read; what a tile reads beyond is not asked for.
+    var limit = 0
     /// What the products advance.
     let ahead: Ahead
 
@@ -41,8 +42,8 @@ package struct AheadWindow: ~Copyable {
 
     package var isEmpty: Bool { itemCount == 0 }
 
-    /// Whether another tile may be taken while `limit` bytes may be outstanding.
-    func hasRoom(limit: Int) -> Bool {
+    /// Whether another tile may be taken.
+    var hasRoom: Bool {
         itemCount < Self.itemCapacity && (itemCount == 0 || byteCount < limit)
             && Int(ahead.pointee.run_count) < Self.runCapacity
     }
@@ -56,7 +57,7 @@ package struct AheadWindow: ~Copyable {
     /// Adds what the tile appended last will read.
     package mutating func add(_ start: UnsafeRawPointer, byteCount count: Int) {
         let index = Int(ahead.pointee.run_count)
-        guard index < Self.runCapacity else { return }
+        guard index < Self.runCapacity, byteCount < limit else { return }
         (runs + index).initialize(
             to: nk_run(start: start.assumingMemoryBound(to: CChar.self), bytes: count))
         ahead.pointee.run_count += 1

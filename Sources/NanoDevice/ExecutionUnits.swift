@@ -8,7 +8,7 @@ import Synchronization
 /// takes tiles until none is left. The tiles of an operation are shared out in as many ways, runs of
 /// neighbours, as there are units: a unit takes its own way's first, so that operations whose tiles
 /// follow the same rows find them in the unit's caches, and then helps the others. A unit that the
-/// system has put aside holds up only the tile it has in hand. No lock is taken and nothing is
+/// system has put aside holds up only the tiles it has in hand. No lock is taken and nothing is
 /// allocated while a program runs; units without a program spin briefly, then sleep.
 ///
 /// `@unchecked Sendable`: `submit` and `stop` belong to one thread at a time (the engine's), the

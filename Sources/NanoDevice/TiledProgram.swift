@@ -49,7 +49,7 @@ package struct UnitRole: Sendable, Hashable {
     /// For each `NK_AHEAD_UNIT` of rows x inputs of a panel; what has been asked for in whole is
     /// run between two tiles. 0: the second lane runs only where the first has nothing ready.
     package let askRate: Int
-    /// Bytes asked for and not yet read, at most, but for the last operation's tile.
+    /// Bytes asked for and not yet read, at most, but for a run of the last tile.
     package let windowByteCount: Int
 
     package init(lanes: [Int], askRate: Int = 0, windowByteCount: Int = 0) {

@@ -35,6 +35,7 @@ struct UnitWalk: ~Copyable {
         cursors.initialize(repeating: Cursor(), count: slot.laneEnds.count)
         window.ahead.pointee.rate = Int64(role.askRate)
         window.ahead.pointee.credit = 0
+        window.limit = role.windowByteCount
         clock.begin(program: slot.number)
         var patience = Self.patience
         while true {
@@ -90,7 +91,7 @@ struct UnitWalk: ~Copyable {
     private mutating func fillWindow(
         _ slot: ProgramSlot, _ program: any TiledProgram, _ role: UnitRole
     ) {
-        while window.hasRoom(limit: role.windowByteCount),
+        while window.hasRoom,
             let (operation, tile) = claim(in: role.lanes[1], slot)
         {
             window.append(operation: operation, tile: tile)

@@ -19,25 +19,39 @@ struct BenchAblationCommand: AsyncParsableCommand {
     @Option(help: "Turns of all modes.")
     var repetitions = 3
 
-    @Option(help: "Tokens in one step that are tried for each mode, with commas between.")
-    var tokenBudgets = "512"
+    @Option(
+        help: """
+            Tokens in one step that are tried for each mode, with commas between (default: \
+            --max-num-batched-tokens).
+            """)
+    var tokenBudgets: String?
 
     @Option(help: "Write the figures as JSON to this file; - is standard output.")
     var json: String?
 
+    private var budgetTexts: [Substring] {
+        tokenBudgets?.split(separator: ",", omittingEmptySubsequences: false) ?? []
+    }
+
     private var budgets: [Int] {
-        tokenBudgets.split(separator: ",", omittingEmptySubsequences: false).compactMap { Int($0) }
+        let texts = budgetTexts
+        return texts.isEmpty ? [options.engine.maxNumBatchedTokens] : texts.compactMap { Int($0) }
     }
 
     func validate() throws {
         guard (1...100).contains(repetitions) else {
             throw ValidationError("--repetitions must be 1 to 100. Given: \(repetitions).")
         }
-        let count = tokenBudgets.split(separator: ",", omittingEmptySubsequences: false).count
-        guard budgets.count == count, budgets.allSatisfy({ (1...65_536).contains($0) }) else {
+        guard budgets.count == max(1, budgetTexts.count),
+            budgets.allSatisfy({ (1...65_536).contains($0) })
+        else {
             throw ValidationError(
                 "--token-budgets must be numbers from 1 to 65536, as 256,512. "
-                    + "Given: \(tokenBudgets).")
+                    + "Given: \(tokenBudgets ?? "").")
+        }
+        guard options.engine.plan == nil else {
+            throw ValidationError(
+                "The modes have plans of their own; --plan does not go with them.")
         }
         try checkWritable(json)
     }

@@ -55,6 +55,7 @@ struct BenchOfflineCommand: AsyncParsableCommand {
         guard (1...100).contains(repetitions) else {
             throw ValidationError("--repetitions must be 1 to 100. Given: \(repetitions).")
         }
+        try options.engine.checkPlan(mode: mode)
         guard topP == nil || temperature != nil else {
             throw ValidationError("--top-p belongs to --temperature.")
         }

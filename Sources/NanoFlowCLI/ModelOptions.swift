@@ -63,7 +63,7 @@ struct EngineOptions: ParsableArguments {
 
     @Option(
         help: """
-            Pipeline plans: a JSON file as `nanoflow plan` writes it (default: plans made from the \
+            Pipeline plans: a JSON file as `nanoflow plan` writes it, for --mode auto (default: plans made from the \
             model's operations). One that does not fit is refused, and steps run in sequence.
             """)
     var plan: String?
@@ -76,6 +76,14 @@ struct EngineOptions: ParsableArguments {
 
     @Option(help: "Tokens of prompt and completion together (default: the model's context).")
     var maxModelLen: Int?
+
+    /// Throws a usage error where the plans of a file would not be run.
+    func checkPlan(mode: PipelineMode) throws {
+        guard plan == nil || mode == .auto else {
+            throw ValidationError(
+                "--plan needs --mode auto; \(mode.rawValue) runs a plan of its own.")
+        }
+    }
 
     var configuration: EngineConfiguration {
         var configuration = EngineConfiguration(

@@ -23,6 +23,9 @@ struct PlanCommand: AsyncParsableCommand {
 
     func validate() throws {
         try checkWritable(out, option: "--out")
+        guard options.engine.plan == nil else {
+            throw ValidationError("--plan would be the file that this command writes.")
+        }
     }
 
     func run() async throws {

@@ -36,6 +36,10 @@ struct TraceCommand: AsyncParsableCommand {
         guard steps.map({ $0 > 0 }) ?? true else {
             throw ValidationError("--steps must be at least 1.")
         }
+        guard out != "-", svg != "-" else {
+            throw ValidationError("--out and --svg take files, not standard output.")
+        }
+        try options.engine.checkPlan(mode: mode)
         try checkWritable(out, option: "--out")
         try checkWritable(svg, option: "--svg")
     }
@@ -63,18 +67,27 @@ struct TraceCommand: AsyncParsableCommand {
             _ = try await run.showingProgress(llm)
             return
         }
-        let task = Task { try await run.showingProgress(llm) }
-        while llm.engine.counters.sums.steps < steps,
-            llm.runningRequestCount > 0
-                || llm.engine.counters.sums.steps == 0
-        {
+        let hasEnded = Locked(false)
+        let task = Task {
+            defer { hasEnded.withLock { $0 = true } }
+            _ = try await run.showingProgress(llm)
+        }
+        while llm.engine.counters.sums.steps < steps, !hasEnded.withLock({ $0 }) {
             try await Task.sleep(for: .milliseconds(5))
         }
         task.cancel()
-        _ = await task.result
+        do {
+            try await task.value
+        } catch is CancellationError {
+            // Enough steps have run.
+        }
     }
 
     private func write(_ trace: PipelineTrace, _ peaks: Peaks, _ llm: LLM) throws {
+        guard !trace.events.isEmpty else {
+            printError("nanoflow: the timeline is too short to hold one step of this in whole.")
+            throw ExitCode.failure
+        }
         if let out {
             let file = try ChromeTrace(trace, kernel: llm.engine.kernelName).encoded()
             try file.write(to: URL(fileURLWithPath: out))

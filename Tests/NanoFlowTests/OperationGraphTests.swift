@@ -216,7 +216,7 @@ import Testing
         // Half of 136 rows would be 3 decodes and 65 tokens; blocks are not cut.
         #expect(layout.boundaries == [0, 67, 136])
         let first = layout.runs.filter { $0.firstRow < 67 }
-        #expect(first.filter(\.isDecode).map(\.slot) == [1, 2, 5])
+        #expect(first.filter(\.isDecode).map(\.slot) == [1, 2, 4])
         #expect(first.last?.positions == 0..<64)
     }
 

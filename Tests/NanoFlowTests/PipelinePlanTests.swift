@@ -6,6 +6,11 @@ import Testing
 @Suite struct PipelinePlanTests {
     static let graph = OperationGraph.decoder(layerCount: 4)
 
+    @Test func aModelOfOneLayerHasAnOverlappedPlan() {
+        let graph = OperationGraph.decoder(layerCount: 1)
+        #expect(PipelinePlan.overlapped(graph).fault(for: graph) == nil)
+    }
+
     static var generated: [PipelinePlan] {
         var thirds = PlanNumbers()
         thirds.shares = [0.3, 0.3, 0.4]
@@ -95,7 +100,9 @@ import Testing
         add("twice among those that are whole") { $0.whole.append(.lmHead) }
         add("0 lanes") { $0.lanes = [] }
         add("one name") { $0.lanes[1].name = "compute" }
-        add("No unit serves its lane \"memory\"") { $0.units[0].lanes = ["compute"] }
+        add("65 shares of units") {
+            $0.units = Array(repeating: .init(share: 1 / 65, lanes: ["compute"]), count: 65)
+        }
         add("no lane \"disk\"") { $0.units[0].lanes.append("disk") }
         add("each once") { $0.units[0].lanes = ["compute", "memory", "compute"] }
         add("prefetch_rate must be") { $0.units[0].prefetchRate = .nan }
@@ -110,7 +117,7 @@ import Testing
         add("lmHead.0-1 in \"after\" has no layer before it") {
             $0.lanes[0].after[1].layerOffset = -1
         }
-        add("reaches back further") { $0.lanes[0].layer[0].layerOffset = -4 }
+        add("reaches back further") { $0.lanes[0].layer[0].layerOffset = -5 }
         for (plan, expected) in plans {
             let fault = plan.fault(for: Self.graph)
             #expect(fault?.contains(expected) == true, "\(fault ?? "none"), not \(expected)")

@@ -41,6 +41,7 @@ import Testing
             "\"share\" : 1", "\"share\" : \"1\"",
             "at table.0.plan.units.0.share is of the wrong type"
         ),
+        ("min_decode_tokens", "min_decode_token", "\"min_decode_token\" is no bound of a shape"),
         ("{", "[", "is not JSON"),
     ])
     func whatDoesNotFitIsRefused(old: String, new: String, reason: String) throws {

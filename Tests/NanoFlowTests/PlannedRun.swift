@@ -96,7 +96,9 @@ extension ArrangedPlan {
             nanoBatches: [1], lanes: names.map { PipelinePlan.Lane(name: $0, layer: []) },
             units: shares.map {
                 PipelinePlan.Share(
-                    share: $0, lanes: names.shuffled(using: &random),
+                    share: $0,
+                    lanes: Array(
+                        names.shuffled(using: &random).prefix(max(2, laneCount - 1))),
                     prefetchRate: laneCount > 1 ? Double.random(in: 0...3, using: &random) : 0,
                     windowByteCount: Int.random(in: 0...100_000, using: &random))
             })

@@ -50,11 +50,11 @@ struct EngineLoop: ~Copyable {
     ///
     /// Returns false when there was nothing to do.
     private mutating func step() -> Bool {
-        admit(inbox.drain())
         if !schedulesAhead, let previous = inFlight {
             settle(previous)
             inFlight = nil
         }
+        admit(inbox.drain())
         let preemptionCount = scheduler.preemptionCount
         let launched = scheduler.schedule().map { launch($0) }
         if scheduler.preemptionCount != preemptionCount {

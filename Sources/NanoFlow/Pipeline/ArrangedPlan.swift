@@ -74,10 +74,13 @@ extension ArrangedPlan {
             let middle = (Double(unit) + 0.5) / Double(unitCount)
             let index = ends.firstIndex { middle < $0 } ?? ends.count - 1
             let share = plan.units[index]
+            let preferred = share.lanes.compactMap { name in
+                plan.lanes.firstIndex { $0.name == name }
+            }
+            // However few units there are, each lane has one that goes through it.
+            let others = plan.lanes.indices.filter { !preferred.contains($0) }
             return UnitRole(
-                lanes: share.lanes.compactMap { name in
-                    plan.lanes.firstIndex { $0.name == name }
-                },
+                lanes: preferred + others,
                 askRate: rates[index], windowByteCount: share.windowByteCount)
         }
     }
@@ -90,7 +93,9 @@ extension ArrangedPlan {
             let lane = plan.lanes.firstIndex { $0.name == name } ?? 0
             return lanes[lane].reduce(OperationWork()) { sum, index in
                 let operation = graph.operations[index]
-                guard operation.layer != nil else { return sum }
+                guard operation.layer != nil,
+                    operation.kind.isProduct || operation.kind.resource == .memory
+                else { return sum }
                 return sum + model.work(of: operation, in: graph.layout)
             }
         }

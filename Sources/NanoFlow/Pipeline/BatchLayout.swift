@@ -97,8 +97,8 @@ package struct BatchLayout: Sendable, Hashable {
     }
 }
 
-/// Which parts of which items each nano-batch gets: decodes in turn, the longest contexts first, so
-/// that all have as many and about as much to read; prefill tokens to fill the shares.
+/// Which parts of which items each nano-batch gets: decodes, the longest contexts first, to whoever
+/// has least to read and not its share of them yet; prefill tokens to fill the shares.
 private struct Deal {
     var parts: [[(item: Int, positions: Range<Int>)]]
 
@@ -140,6 +140,8 @@ private struct Deal {
     private static func deal(_ items: [Int], of batch: Batch, _ shares: [Double]) -> [[Int]] {
         guard shares.count > 1 else { return [items] }
         var hands = [[Int]](repeating: [], count: shares.count)
+        var contexts = [Double](repeating: 0, count: shares.count)
+        let quotas = shares.map { Int(($0 * Double(items.count)).rounded(.up)) }
         let longestFirst = items.sorted {
             let (a, b) = (
                 batch.items[$0].positions.upperBound, batch.items[$1].positions.upperBound
@@ -147,9 +149,12 @@ private struct Deal {
             return (b, $0) < (a, $1)
         }
         for item in longestFirst {
-            let fullness = shares.indices.map { Double(hands[$0].count + 1) / shares[$0] }
-            let next = shares.indices.min { (fullness[$0], $0) < (fullness[$1], $1) } ?? 0
-            hands[next].append(item)
+            let open = shares.indices.filter { hands[$0].count < quotas[$0] }
+            let next = open.min {
+                (contexts[$0] / shares[$0], $0) < (contexts[$1] / shares[$1], $1)
+            }
+            hands[next ?? 0].append(item)
+            contexts[next ?? 0] += Double(batch.items[item].positions.upperBound)
         }
         return hands.map { $0.sorted() }
     }

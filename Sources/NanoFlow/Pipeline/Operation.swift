@@ -35,6 +35,14 @@ package struct Operation: Sendable, Hashable {
 extension Operation.Kind {
     package var resource: ResourceClass { self == .decodeAttention ? .memory : .compute }
 
+    /// Whether it is a matrix product of a layer, which asks for memory on behalf of others.
+    package var isProduct: Bool {
+        switch self {
+        case .qkvProjection, .outputProjection, .gateUpProjection, .downProjection: true
+        default: false
+        }
+    }
+
     /// Whether the operation's rows are those that go through the LM head.
     package var isOnLogitRows: Bool {
         switch self {

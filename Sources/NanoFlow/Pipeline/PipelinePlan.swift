@@ -49,8 +49,10 @@ package struct PipelinePlan: Codable, Sendable, Hashable {
     package struct Share: Codable, Sendable, Hashable {
         /// Of all units; the shares sum up to 1.
         package var share: Double
-        /// Names of lanes by preference: a unit takes what is ready in the first one, or else in
-        /// the next.
+        /// Names of lanes by preference.
+        ///
+        /// A unit takes what is ready in the first one, or else in the next. Lanes that are not
+        /// named come last.
         package var lanes: [String]
         /// Co-issue of the second lane beside the first.
         ///
@@ -129,6 +131,7 @@ extension PipelinePlan.Place: Codable {
 
 extension PipelinePlan {
     package static let maxNanoBatchCount = 8
+    private static let maxShareCount = 64
 
     /// Why the plan cannot run a model's operations; nil: it can.
     package func fault(for graph: OperationGraph) -> String? {
@@ -138,6 +141,9 @@ extension PipelinePlan {
         }
         guard Self.areShares(nanoBatches) else {
             return "The shares of its nano-batches, \(nanoBatches), are not positive with sum 1."
+        }
+        guard (1...Self.maxShareCount).contains(units.count) else {
+            return "It has \(units.count) shares of units; there may be 1 to \(Self.maxShareCount)."
         }
         guard Self.areShares(units.map(\.share)) else {
             return "The shares of its units, \(units.map(\.share)), are not positive with sum 1."
@@ -158,11 +164,8 @@ extension PipelinePlan {
             return "It has \(names.count) lanes; there may be 1 to \(UnitRole.maxLaneCount)."
         }
         guard Set(names).count == names.count else { return "Two of its lanes have one name." }
-        let served = Set(units.flatMap(\.lanes))
-        if let idle = names.first(where: { !served.contains($0) }) {
-            return "No unit serves its lane \"\(idle)\"."
-        }
-        return served.subtracting(names).min().map { "There is no lane \"\($0)\" for its units." }
+        let named = Set(units.flatMap(\.lanes))
+        return named.subtracting(names).min().map { "There is no lane \"\($0)\" for its units." }
     }
 
     private var unitFault: String? {
@@ -203,7 +206,7 @@ extension PipelinePlan {
                 guard missing.remove(Place(place.kind, place.nanoBatch)) != nil else {
                     return "\(place.text) in \"\(name)\" is there twice, or does not belong there."
                 }
-                guard place.layerOffset > -graph.layerCount || graph.layerCount == 0 else {
+                guard place.layerOffset >= -graph.layerCount else {
                     return "\(place.text) reaches back further than the model has layers."
                 }
             }

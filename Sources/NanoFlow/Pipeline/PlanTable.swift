@@ -42,6 +42,32 @@ package struct PlanTable: Codable, Sendable, Hashable {
                 && holds(shape.meanContext, minMeanContext, maxMeanContext)
         }
 
+        package init(from decoder: any Decoder) throws {
+            // A bound misspelt would be no bound.
+            for key in try decoder.container(keyedBy: AnyKey.self).allKeys
+            where CodingKeys(stringValue: key.stringValue) == nil {
+                throw DecodingError.dataCorrupted(
+                    DecodingError.Context(
+                        codingPath: decoder.codingPath,
+                        debugDescription: "\"\(key.stringValue)\" is no bound of a shape"))
+            }
+            let container = try decoder.container(keyedBy: CodingKeys.self)
+            minDecodeTokens = try container.decodeIfPresent(Int.self, forKey: .minDecodeTokens)
+            maxDecodeTokens = try container.decodeIfPresent(Int.self, forKey: .maxDecodeTokens)
+            minPrefillTokens = try container.decodeIfPresent(Int.self, forKey: .minPrefillTokens)
+            maxPrefillTokens = try container.decodeIfPresent(Int.self, forKey: .maxPrefillTokens)
+            minMeanContext = try container.decodeIfPresent(Int.self, forKey: .minMeanContext)
+            maxMeanContext = try container.decodeIfPresent(Int.self, forKey: .maxMeanContext)
+        }
+
+        private struct AnyKey: CodingKey {
+            let stringValue: String
+            let intValue: Int? = nil
+
+            init?(stringValue: String) { self.stringValue = stringValue }
+            init?(intValue: Int) { nil }
+        }
+
         package enum CodingKeys: String, CodingKey {
             case minDecodeTokens = "min_decode_tokens"
             case maxDecodeTokens = "max_decode_tokens"

@@ -178,7 +178,8 @@ package struct PipelineDrawing: Sendable {
         }
         entries.append(
             "<text x=\"\(decimal(Self.left + Self.width, 0))\" y=\"\(decimal(y + 12, 0))\" "
-                + "text-anchor=\"end\" fill=\"#444444\">pale: other layers</text>")
+                + "text-anchor=\"end\" fill=\"#444444\">pale: other layers; memory counts when attention "
+                + "uses what products have asked for</text>")
         return entries.joined(separator: "\n")
     }
 
