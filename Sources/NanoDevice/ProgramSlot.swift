@@ -83,6 +83,9 @@ final class ProgramSlot {
         }
         roles.removeAll(keepingCapacity: true)
         for unit in 0..<unitCount { roles.append(program.role(of: unit)) }
+        precondition(
+            lanes.indices.allSatisfy { lane in roles.contains { $0.lanes.contains(lane) } },
+            "Every lane must be among those of some unit.")
     }
 
     private func grow(to count: Int) {

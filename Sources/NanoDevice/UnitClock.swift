@@ -35,9 +35,7 @@ struct UnitClock {
 
     /// The unit has nothing to do.
     mutating func wait(_ slot: ProgramSlot) {
-        guard operation != nil else { return }
-        close(slot)
-        operation = nil
+        if operation != nil { end(slot) }
     }
 
     mutating func end(_ slot: ProgramSlot) {

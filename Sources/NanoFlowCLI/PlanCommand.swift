@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import NanoDevice
 import NanoFlow
 import NanoModel
 
@@ -29,8 +30,21 @@ struct PlanCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let llm = try await options.load()
-        let graph = OperationGraph.decoder(layerCount: llm.engine.model.layerCount)
+        do {
+            try write()
+        } catch let error as NanoFlowError {
+            throw failure(error)
+        }
+    }
+
+    /// Nothing of the weights is loaded: the plans depend on the model's shape and the settings.
+    private func write() throws {
+        let configuration = options.engine.configuration
+        let source = try ModelSource(options.model)
+        let settings = try EngineSettings(configuration, source: source, machine: .current())
+        let fingerprint = PlanFingerprint(
+            source.model, settings, Kernels(configuration.instructionSet ?? .best))
+        let graph = OperationGraph.decoder(layerCount: source.model.layerCount)
         let table =
             switch mode {
             case .sequential: PlanTable(.sequential(graph))
@@ -38,8 +52,7 @@ struct PlanCommand: AsyncParsableCommand {
             case .overlapped: PlanTable(.overlapped(graph))
             case .auto: PlanTable.generated(graph)
             }
-        let file = PlanFile(table, for: llm.engine.planFingerprint)
-        await llm.shutdown()
+        let file = PlanFile(table, for: fingerprint)
         if out == "-" {
             FileHandle.standardOutput.write(try file.encoded())
         } else {

@@ -48,13 +48,12 @@ struct TraceCommand: AsyncParsableCommand {
         do {
             let workload = try options.requests.read()
             let llm = try await options.load(workload) { $0.pipeline.mode = mode }
-            let peaks = Peaks(llm.engine)
             try await run(workload, llm)
             let trace = PipelineTrace(
                 llm.engine.timeline, llm.engine.history,
                 unitCount: llm.engine.settings.threadCount)
+            try write(trace, llm)
             await llm.shutdown()
-            try write(trace, peaks, llm)
         } catch let error as NanoFlowError {
             throw failure(error)
         }
@@ -83,7 +82,7 @@ struct TraceCommand: AsyncParsableCommand {
         }
     }
 
-    private func write(_ trace: PipelineTrace, _ peaks: Peaks, _ llm: LLM) throws {
+    private func write(_ trace: PipelineTrace, _ llm: LLM) throws {
         guard !trace.events.isEmpty else {
             printError("nanoflow: the timeline is too short to hold one step of this in whole.")
             throw ExitCode.failure
@@ -97,6 +96,7 @@ struct TraceCommand: AsyncParsableCommand {
             printError("nanoflow: no step is whole in the timeline; nothing to draw.")
             throw ExitCode.failure
         }
+        let peaks = Peaks(llm.engine)
         let drawing = PipelineDrawing(
             excerpt, unitCount: trace.unitCount,
             roofs: PipelineDrawing.Roofs(

@@ -6,7 +6,8 @@ package struct EmbeddingTable: Sendable {
     package let rowCount: Int
     package let rowLength: Int
     private let type: Int32
-    private let rowByteCount: Int
+    /// Bytes of one token's row.
+    package let rowByteCount: Int
     private nonisolated(unsafe) let bytes: UnsafeMutableRawPointer
 
     /// Bytes that the tensor takes up in an arena.

@@ -45,7 +45,8 @@ package final class LoadedModel: @unchecked Sendable {
         history = StepHistory(
             WorkModel(
                 model, blockByteCount: kvArena.headByteCount,
-                parameterByteCount: settings.format.elementByteCount))
+                parameterByteCount: settings.format.elementByteCount,
+                embeddingByteCount: weights.embedding.rowByteCount))
         pipeline = Pipeline(
             model, weights: weights,
             planner: planner, limits: settings.limits, format: settings.format, kvArena: kvArena,

@@ -22,11 +22,17 @@ package struct WorkModel: Sendable {
     private let model: ModelConfiguration
     /// Bytes of one KV head's keys and values of one block in one layer.
     private let blockByteCount: Int
-    /// Bytes of one parameter of a matrix.
+    /// Bytes of one parameter of a matrix; scales and biases are not counted.
     private let parameterByteCount: Int
+    /// Bytes of one row of the embedding.
+    private let embeddingByteCount: Int
 
-    package init(_ model: ModelConfiguration, blockByteCount: Int, parameterByteCount: Int) {
+    package init(
+        _ model: ModelConfiguration, blockByteCount: Int, parameterByteCount: Int,
+        embeddingByteCount: Int
+    ) {
         self.model = model
+        self.embeddingByteCount = embeddingByteCount
         self.blockByteCount = blockByteCount
         self.parameterByteCount = parameterByteCount
     }
@@ -43,7 +49,7 @@ package struct WorkModel: Sendable {
         case .lmHead: product(logitRows, hidden, model.vocabularyCount)
         case .decodeAttention: attention(layout, operation.rows, asDecodes: true)
         case .prefillAttention: attention(layout, operation.rows, asDecodes: false)
-        case .embedding: OperationWork(bytes: rows * Double(hidden))
+        case .embedding: OperationWork(bytes: rows * Double(embeddingByteCount))
         // Mean square, scaling, rounding.
         case .attentionNorm, .feedForwardNorm: rowWise(rows, 5 * hidden)
         case .finalNorm: rowWise(logitRows, 5 * hidden)

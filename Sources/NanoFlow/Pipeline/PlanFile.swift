@@ -1,6 +1,6 @@
 package import Foundation
-import NanoDevice
-import NanoModel
+package import NanoDevice
+package import NanoModel
 
 /// What a plan was made for; times measured elsewhere say little here.
 package struct PlanFingerprint: Codable, Sendable, Hashable {
@@ -14,7 +14,8 @@ package struct PlanFingerprint: Codable, Sendable, Hashable {
 }
 
 extension PlanFingerprint {
-    init(_ model: ModelConfiguration, _ settings: EngineSettings, _ kernels: Kernels) {
+    /// Of a model on this machine.
+    package init(_ model: ModelConfiguration, _ settings: EngineSettings, _ kernels: Kernels) {
         let cpu = MachineTopology(allowedCPUs: []).cpuModel ?? "unknown CPU"
         let units = settings.threadCount
         self.init(

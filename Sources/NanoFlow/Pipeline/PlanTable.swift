@@ -109,7 +109,8 @@ package struct PlanTable: Codable, Sendable, Hashable {
     /// What to do until plans have been searched for: overlap where there is enough to read and
     /// enough to compute beside it.
     ///
-    /// Below that the second reading of the weights and the smaller tiles cost more than they hide.
+    /// The bounds are a rule, not a measurement: with less to read there is little to hide, and the
+    /// weights are still read once for each nano-batch.
     package static func generated(_ graph: OperationGraph) -> PlanTable {
         var shape = ShapeClass()
         shape.minDecodeTokens = 64

@@ -1,3 +1,5 @@
+import Foundation
+
 /// One layer's pipeline as a picture: lanes for each unit and for each resource, nano-batches in
 /// colours.
 package struct PipelineDrawing: Sendable {
@@ -135,9 +137,7 @@ package struct PipelineDrawing: Sendable {
 
     private func chart(
         _ name: String, _ shares: [Double], _ top: Double, _ colour: String
-    )
-        -> String
-    {
+    ) -> String {
         let base = top + Self.chartHeight
         var points = ["\(decimal(Self.left, 1)),\(decimal(base, 1))"]
         let step = Self.width / Double(shares.count)
@@ -258,15 +258,7 @@ extension PipelineTrace.Event {
     }
 }
 
-/// A number with a fixed count of digits behind the point.
+/// A number with so many digits behind the point.
 private func decimal(_ value: Double, _ digits: Int) -> String {
-    guard value.isFinite else { return "0" }
-    var scale = 1.0
-    for _ in 0..<digits { scale *= 10 }
-    let scaled = Int((abs(value) * scale).rounded())
-    let sign = value < 0 && scaled > 0 ? "-" : ""
-    guard digits > 0 else { return "\(sign)\(scaled)" }
-    let fraction = String(scaled % Int(scale))
-    return "\(sign)\(scaled / Int(scale))."
-        + String(repeating: "0", count: digits - fraction.count) + fraction
+    String(format: "%.\(digits)f", value)
 }
