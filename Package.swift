@@ -24,6 +24,7 @@ let package = Package(
         .target(
             name: "NanoFlow",
             dependencies: ["CNanoKernels", "NanoDevice", "NanoTokenizer", "NanoModel"]),
+        .target(name: "NanoSearch", dependencies: ["NanoDevice", "NanoModel", "NanoFlow"]),
         .target(
             name: "NanoServer",
             dependencies: [
@@ -34,7 +35,8 @@ let package = Package(
         .executableTarget(
             name: "NanoFlowCLI",
             dependencies: [
-                "NanoDevice", "NanoTokenizer", "NanoModel", "NanoFlow", "NanoServer",
+                "NanoDevice", "NanoTokenizer", "NanoModel", "NanoFlow", "NanoSearch",
+                "NanoServer",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
@@ -64,6 +66,9 @@ let package = Package(
                 "NanoFlow", "NanoModel", "NanoTokenizer", "NanoDevice", "NanoTestSupport",
             ],
             exclude: ["Fixtures"]),
+        .testTarget(
+            name: "NanoSearchTests",
+            dependencies: ["NanoSearch", "NanoFlow", "NanoModel", "NanoTestSupport"]),
         .testTarget(
             name: "NanoServerTests",
             dependencies: [

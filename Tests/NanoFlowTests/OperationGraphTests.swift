@@ -265,20 +265,6 @@ extension Batch {
     }
 }
 
-extension Batch.Item {
-    static func decode(slot: Int, position: Int) -> Batch.Item {
-        Batch.Item(
-            sequence: slot, slot: slot, positions: position..<position + 1, logits: .last,
-            firstNewBlock: 0, newBlocks: [])
-    }
-
-    static func prefill(slot: Int, positions: Range<Int>) -> Batch.Item {
-        Batch.Item(
-            sequence: slot, slot: slot, positions: positions, logits: .last, firstNewBlock: 0,
-            newBlocks: [])
-    }
-}
-
 extension [Double] {
     static func shares(count: Int, using random: inout SeededGenerator) -> [Double] {
         let weights = (0..<count).map { _ in Double.random(in: 0.2...1, using: &random) }

@@ -55,15 +55,6 @@ package struct ArrangedPlan: Sendable {
     }
 }
 
-extension PipelinePlan {
-    /// Tiles of a matrix product for each unit.
-    ///
-    /// Few enough to be cheap, many enough that a unit which the system puts aside leaves little
-    /// undone. With co-issue more: what has been asked for is run between two tiles, and must not
-    /// wait long in the cache.
-    var tilesPerUnit: Int { units.contains { $0.prefetchRate > 0 } ? 32 : 8 }
-}
-
 extension ArrangedPlan {
     /// What each unit does.
     func roles(unitCount: Int, _ model: WorkModel) -> [UnitRole] {

@@ -4,6 +4,8 @@ package enum ResourceClass: String, Sendable, Hashable, CaseIterable {
     case compute
     /// Memory bandwidth: decode attention, which reads the keys and values of all contexts.
     case memory
+    /// The network between devices: collectives of tensor parallelism.
+    case network
 }
 
 /// One operation of the model, on whatever rows a step has.
@@ -18,10 +20,12 @@ package struct Operation: Sendable, Hashable {
         case decodeAttention
         case attentionQuantization
         case outputProjection
+        case attentionAllReduce
         case feedForwardNorm
         case gateUpProjection
         case activation
         case downProjection
+        case feedForwardAllReduce
         case finalNorm
         case lmHead
         case sampling
@@ -33,7 +37,13 @@ package struct Operation: Sendable, Hashable {
 }
 
 extension Operation.Kind {
-    package var resource: ResourceClass { self == .decodeAttention ? .memory : .compute }
+    package var resource: ResourceClass {
+        switch self {
+        case .decodeAttention: .memory
+        case .attentionAllReduce, .feedForwardAllReduce: .network
+        default: .compute
+        }
+    }
 
     /// Whether it is a matrix product of a layer, which asks for memory on behalf of others.
     package var isProduct: Bool {
@@ -99,6 +109,7 @@ extension Operation.Kind {
             [.reads(.qkv), .reads(.cache), .writes(.attended)]
         case .attentionQuantization: [.writes(.attended), .writes(.attendedInput)]
         case .outputProjection: [.reads(.attendedInput), .writes(.residual)]
+        case .attentionAllReduce, .feedForwardAllReduce: [.writes(.residual)]
         case .gateUpProjection: [.reads(.normed), .writes(.gated)]
         case .activation: [.reads(.gated), .writes(.activated)]
         case .downProjection: [.reads(.activated), .writes(.residual)]

@@ -26,6 +26,23 @@ package struct OperationGraph: Sendable, Hashable {
         return graph
     }
 
+    /// The same with its matrices spread over devices, whose partial sums are added up behind the
+    /// output projection and behind the down projection.
+    package static func tensorParallelDecoder(layerCount: Int) -> OperationGraph {
+        var graph = OperationGraph(layerCount: layerCount)
+        for operation in decoder(layerCount: layerCount).operations {
+            graph.operations.append(operation)
+            let sum: Operation.Kind? =
+                switch operation.kind {
+                case .outputProjection: .attentionAllReduce
+                case .downProjection: .feedForwardAllReduce
+                default: nil
+                }
+            if let sum { graph.append([sum], operation.layer) }
+        }
+        return graph
+    }
+
     private init(layerCount: Int) { self.layerCount = layerCount }
 
     private mutating func append(_ kinds: [Operation.Kind], _ layer: Int?) {

@@ -7,13 +7,18 @@ package struct OperationWork: Sendable, Hashable {
     package var operations = 0.0
     /// Read from memory: weights, once each, and keys and values; activations stay in caches.
     package var bytes = 0.0
+    /// Numbers that each device has a partial sum of.
+    package var reducedValues = 0.0
 
-    package init(operations: Double = 0, bytes: Double = 0) {
+    package init(operations: Double = 0, bytes: Double = 0, reducedValues: Double = 0) {
         (self.operations, self.bytes) = (operations, bytes)
+        self.reducedValues = reducedValues
     }
 
     package static func + (a: OperationWork, b: OperationWork) -> OperationWork {
-        OperationWork(operations: a.operations + b.operations, bytes: a.bytes + b.bytes)
+        OperationWork(
+            operations: a.operations + b.operations, bytes: a.bytes + b.bytes,
+            reducedValues: a.reducedValues + b.reducedValues)
     }
 }
 
@@ -58,6 +63,8 @@ package struct WorkModel: Sendable {
         case .attentionQuantization: rowWise(rows, 2 * attended)
         case .activation: rowWise(rows, 2 * model.feedForwardSize)
         case .sampling: rowWise(logitRows, model.vocabularyCount)
+        case .attentionAllReduce, .feedForwardAllReduce:
+            OperationWork(reducedValues: rows * Double(hidden))
         }
     }
 

@@ -1,16 +1,42 @@
-/// The few numbers that a generated plan is made of.
-package struct PlanNumbers: Sendable, Hashable {
+/// The numbers that a generated plan is made of; the search looks for the best.
+package struct PlanNumbers: Codable, Sendable, Hashable {
     /// The nano-batches' shares of the rows.
     package var shares = [0.5, 0.5]
-    /// A little more than an even spread: what is left when the products end would have nothing to
-    /// run beside.
+    /// The order in which nano-batches take turns within a layer; nil: ``PipelinePlan/defaultOrder``.
+    package var order: [PipelinePlan.Turn]?
+    /// Co-issue: a little more than an even spread, since what is left when the products end would
+    /// have nothing to run beside.
     package var prefetchRate = 1.5
     package var windowByteCount = 192 << 10
+    /// Units that prefer operations bound by memory; with co-issue none.
+    package var memoryShare = 0.0
+    /// Units that prefer operations of the network.
+    package var networkShare = 0.0
 
     package init() {}
 }
 
 extension PipelinePlan {
+    /// A nano-batch's turn on what computes: a segment of a layer.
+    package struct Turn: Codable, Sendable, Hashable {
+        package var nanoBatch: Int
+        package var segment: Int
+        /// 0, or -1 for the layer before.
+        package var layerOffset: Int
+
+        package init(nanoBatch: Int, segment: Int, layerOffset: Int) {
+            (self.nanoBatch, self.segment) = (nanoBatch, segment)
+            self.layerOffset = layerOffset
+        }
+    }
+
+    /// A run of a layer's operations bound by arithmetic, and the operation bound by something else
+    /// that it feeds.
+    package struct Segment: Sendable, Hashable {
+        package var compute: [Operation.Kind]
+        package var feeds: Operation.Kind?
+    }
+
     /// All rows at once, one operation after the other.
     package static func sequential(_ graph: OperationGraph) -> PipelinePlan {
         inTurn(graph, shares: [1])
@@ -32,58 +58,107 @@ extension PipelinePlan {
             nanoBatches: shares, whole: kinds.after, lanes: [lane], units: [Share(lanes: ["all"])])
     }
 
-    /// Operations bound by memory beside those bound by arithmetic, of different nano-batches.
+    /// Operations bound by memory or network beside those bound by arithmetic, of different
+    /// nano-batches.
     ///
+    /// A lane for each resource. Nano-batches take turns on the first one, and what a turn feeds
+    /// follows on the others in the same order.
+    package static func overlapped(
+        _ graph: OperationGraph, _ numbers: PlanNumbers = PlanNumbers()
+    ) -> PipelinePlan {
+        let kinds = graph.kinds
+        let segments = segments(of: graph)
+        let order =
+            numbers.order
+            ?? defaultOrder(nanoBatchCount: numbers.shares.count, segmentCount: segments.count)
+        var layers: [ResourceClass: [Place]] = [:]
+        for turn in order {
+            let segment = segments[turn.segment]
+            layers[.compute, default: []] += segment.compute.map {
+                Place($0, turn.nanoBatch, layerOffset: turn.layerOffset)
+            }
+            guard let fed = segment.feeds else { continue }
+            layers[fed.resource, default: []].append(
+                Place(fed, turn.nanoBatch, layerOffset: turn.layerOffset))
+        }
+        let resources = ResourceClass.allCases.filter { layers[$0] != nil }
+        var lanes = resources.map { Lane(name: $0.rawValue, layer: layers[$0] ?? []) }
+        lanes[0].before = places(kinds.before, numbers.shares.indices)
+        lanes[0].after = places(kinds.after, 0..<1)
+        return PipelinePlan(
+            nanoBatches: numbers.shares, whole: kinds.after, lanes: lanes,
+            units: units(resources, numbers))
+    }
+
+    /// Those that prefer memory or network, and all others, which compute.
+    private static func units(_ resources: [ResourceClass], _ numbers: PlanNumbers) -> [Share] {
+        let shares: [ResourceClass: Double] = [
+            .compute: 1 - numbers.memoryShare - numbers.networkShare,
+            .memory: numbers.memoryShare, .network: numbers.networkShare,
+        ]
+        return resources.compactMap { first in
+            guard let share = shares[first], share > 0 else { return nil }
+            let lanes = [first] + resources.filter { $0 != first }
+            let coIssues =
+                numbers.memoryShare == 0 && first == .compute && lanes.dropFirst().first == .memory
+            return Share(
+                share: share, lanes: lanes.map(\.rawValue),
+                prefetchRate: coIssues ? numbers.prefetchRate : 0,
+                windowByteCount: coIssues ? numbers.windowByteCount : 0)
+        }
+    }
+
     /// Each nano-batch runs from behind its memory-bound operation of one layer to before that of
     /// the next one, and meanwhile that of the other nano-batch reads; then they change places:
     ///
     ///     compute  | 0: ... layer 0 | 1: ... layer 0 | 0: layer 0 ... 1 | 1: layer 0 ... 1 |
     ///     memory                    | 0: layer 0     | 1: layer 0       | 0: layer 1       |
-    package static func overlapped(
-        _ graph: OperationGraph, _ numbers: PlanNumbers = PlanNumbers()
-    ) -> PipelinePlan {
-        let kinds = graph.kinds
-        let (feeding, memory, following) = rolesInLayer(kinds.layer)
-        let compute = numbers.shares.indices.flatMap { nanoBatch in
-            following.map { Place($0, nanoBatch, layerOffset: -1) }
-                + feeding.map { Place($0, nanoBatch) }
+    package static func defaultOrder(nanoBatchCount: Int, segmentCount: Int) -> [Turn] {
+        (0..<nanoBatchCount).flatMap { nanoBatch in
+            ((1..<segmentCount) + [0]).map {
+                Turn(nanoBatch: nanoBatch, segment: $0, layerOffset: $0 == 0 ? 0 : -1)
+            }
         }
-        let reading = numbers.shares.indices.flatMap { nanoBatch in
-            memory.map { Place($0, nanoBatch) }
-        }
-        return PipelinePlan(
-            nanoBatches: numbers.shares, whole: kinds.after,
-            lanes: [
-                Lane(
-                    name: "compute", before: places(kinds.before, numbers.shares.indices),
-                    layer: compute, after: places(kinds.after, 0..<1)),
-                Lane(name: "memory", layer: reading),
-            ],
-            units: [
-                Share(
-                    lanes: ["compute", "memory"], prefetchRate: numbers.prefetchRate,
-                    windowByteCount: numbers.windowByteCount)
-            ])
     }
 
-    /// The kinds of a layer by their place around those bound by memory: what feeds these, these,
-    /// and all else.
-    private static func rolesInLayer(
-        _ kinds: [Operation.Kind]
-    ) -> (feeding: [Operation.Kind], memory: [Operation.Kind], following: [Operation.Kind]) {
+    /// A layer cut behind each run of operations that feeds one bound by memory or network.
+    ///
+    ///     feeds decodeAttention | feeds an all-reduce | feeds an all-reduce
+    ///     norm qkv rope         | prefill ... output  | norm gateUp activation down
+    package static func segments(of graph: OperationGraph) -> [Segment] {
+        let kinds = graph.kinds.layer
         let memory = kinds.filter { $0.resource == .memory }
-        var wanted = Set(memory.flatMap(\.accesses).filter { !$0.isWrite }.map(\.buffer))
-        var feeding: [Operation.Kind] = []
-        let before = kinds.prefix { $0.resource != .memory }
-        for kind in before.reversed()
-        where kind.accesses.contains(where: { $0.isWrite && wanted.contains($0.buffer) }) {
-            feeding.insert(kind, at: 0)
-            wanted.formUnion(kind.accesses.filter { !$0.isWrite }.map(\.buffer))
+        precondition(memory.count == 1, "A layer has one operation bound by memory.")
+        let feeding = kinds.feeding(memory[0])
+        var segments = [Segment(compute: feeding, feeds: memory[0])]
+        var current = Segment(compute: [])
+        for kind in kinds where kind != memory[0] && !feeding.contains(kind) {
+            if kind.resource == .compute {
+                current.compute.append(kind)
+            } else {
+                current.feeds = kind
+                segments.append(current)
+                current = Segment(compute: [])
+            }
         }
-        return (feeding, memory, kinds.filter { !memory.contains($0) && !feeding.contains($0) })
+        return current.compute.isEmpty ? segments : segments + [current]
     }
 
     private static func places(_ kinds: [Operation.Kind], _ nanoBatches: Range<Int>) -> [Place] {
         kinds.flatMap { kind in nanoBatches.map { Place(kind, $0) } }
+    }
+}
+
+extension [Operation.Kind] {
+    /// Those before `kind` that it cannot do without, by what they write and it reads.
+    fileprivate func feeding(_ kind: Operation.Kind) -> [Operation.Kind] {
+        var wanted = Set(kind.accesses.filter { !$0.isWrite }.map(\.buffer))
+        var feeding: [Operation.Kind] = []
+        for earlier in prefix(while: { $0 != kind }).reversed()
+        where earlier.accesses.contains(where: { $0.isWrite && wanted.contains($0.buffer) }) {
+            feeding.insert(earlier, at: 0)
+            wanted.formUnion(earlier.accesses.filter { !$0.isWrite }.map(\.buffer))
+        }
+        return feeding
     }
 }

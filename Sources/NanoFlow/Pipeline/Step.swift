@@ -34,8 +34,7 @@ final class Step: TiledProgram {
         for (index, operation) in graph.operations.enumerated() {
             work.initializeElement(
                 at: index,
-                to: StepOperation(
-                    operation, of: input, shared, tilesPerUnit: arranged.plan.tilesPerUnit))
+                to: StepOperation(operation, of: input, shared))
         }
         roles = arranged.roles(unitCount: shared.unitCount, shared.workModel)
         return results
@@ -94,6 +93,8 @@ final class Step: TiledProgram {
         case .lmHead: multiplyHead(nano, tile, unit)
         case .finalNorm: forRows(tile, nano) { finalNorm($0, operation, unit) }
         case .sampling: sample(nano.firstRow + tile, operation.matrix, unit)
+        case .attentionAllReduce, .feedForwardAllReduce:
+            preconditionFailure("One device adds up nothing over a network.")
         }
     }
 

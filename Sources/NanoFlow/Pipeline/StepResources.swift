@@ -66,9 +66,7 @@ struct StepOperation {
     /// Of attention.
     let pieces: UnsafeBufferPointer<StepInput.Piece>
 
-    init(
-        _ nano: NanoOperation, of input: StepInput, _ shared: StepResources, tilesPerUnit: Int
-    ) {
+    init(_ nano: NanoOperation, of input: StepInput, _ shared: StepResources) {
         kind = nano.kind
         operation = nano.operation
         let rows = nano.kind.isOnLogitRows ? nano.logitRows : nano.rows
@@ -81,7 +79,7 @@ struct StepOperation {
                 panelsPerTile: TileGeometry.LMHead.panelsPerTile)
             : TileGeometry.Product(
                 rowCount: rows.count, panelCount: panelCount,
-                tileCount: tilesPerUnit * shared.unitCount)
+                tileCount: TileGeometry.productTilesPerUnit * shared.unitCount)
         switch nano.kind {
         case .prefillAttention, .decodeAttention:
             pieces = input.pieces(of: nano.kind, in: nano.rows)

@@ -4,6 +4,11 @@ package enum TileGeometry {
     static let rowsPerTile = 4
     /// Rows of a matrix product in one tile: their activations stay in the second-level cache.
     static let productRowsPerTile = 192
+    /// Tiles of a matrix product for each unit.
+    ///
+    /// A unit that the system puts aside leaves no more undone than one of them, and what has been
+    /// asked for ahead, which is run between two tiles, does not wait long in the cache.
+    static let productTilesPerUnit = 32
 
     /// Tiles of a matrix product: blocks of rows times runs of panels, the panels of a block
     /// together: a unit's next panels lie behind those it has read, and the kernels ask for them.

@@ -86,7 +86,7 @@ package struct PipelineDrawing: Sendable {
     private var lanes: String {
         var lines: [String] = []
         for unit in 0..<unitCount {
-            for resource in ResourceClass.allCases {
+            for resource in [ResourceClass.compute, .memory] {
                 let y = y(unit: unit, resource)
                 lines.append(
                     rectangle(

@@ -1,0 +1,97 @@
+import NanoDevice
+package import NanoFlow
+
+/// Predicts how long plans take for one batch.
+///
+/// Layers are alike, so a few are simulated: with T(n) the time of n layers, that of L is
+/// T(3) + (L - 3) (T(5) - T(3)) / 2. Batches are cut once for all plans with the same nano-batches.
+package struct StepPredictor {
+    private let device: any DeviceModel
+    private let batch: Batch
+    private let layerCount: Int
+    private let graphs: [OperationGraph]
+    private var nanoGraphs: [Cut: [NanoGraph]] = [:]
+
+    private struct Cut: Hashable {
+        let shares: [Double]
+        let whole: [NanoFlow.Operation.Kind]
+    }
+
+    private static let simulatedLayers = (few: 3, more: 5)
+
+    /// - Parameters:
+    ///   - batch: What the step computes.
+    ///   - layerCount: Of the model.
+    ///   - graph: The model's operations with so many layers.
+    ///   - device: Runs them.
+    package init(
+        _ batch: Batch, layerCount: Int, graph: (Int) -> OperationGraph, on device: any DeviceModel
+    ) {
+        (self.batch, self.layerCount, self.device) = (batch, layerCount, device)
+        let counts = [Self.simulatedLayers.few, Self.simulatedLayers.more].filter {
+            $0 < layerCount
+        }
+        graphs = (counts.count == 2 ? counts : [layerCount]).map(graph)
+    }
+
+    /// Seconds of a step; nil where the plan comes to a standstill on this batch.
+    package mutating func seconds(_ plan: PipelinePlan) -> Double? {
+        var times: [Double] = []
+        for (graph, nanoGraph) in zip(graphs, cut(plan)) {
+            guard let arranged = ArrangedPlan(plan, nanoGraph, layerCount: graph.layerCount) else {
+                return nil
+            }
+            times.append(StepSimulation.run(arranged, on: device).seconds)
+        }
+        guard times.count == 2 else { return times[0] }
+        let (few, more) = Self.simulatedLayers
+        let layer = (times[1] - times[0]) / Double(more - few)
+        return times[0] + Double(layerCount - few) * layer
+    }
+
+    /// The step as simulated with few layers, for a picture.
+    package mutating func picture(_ plan: PipelinePlan) -> (ArrangedPlan, SimulatedStep)? {
+        guard let graph = graphs.last, let nanoGraph = cut(plan).last,
+            let arranged = ArrangedPlan(plan, nanoGraph, layerCount: graph.layerCount)
+        else { return nil }
+        return (arranged, StepSimulation.run(arranged, on: device))
+    }
+
+    /// A time that no plan of any kind can be faster than: all that one resource has to do, without
+    /// a wait, at the speed that it has alone.
+    ///
+    /// Co-issue may make reading faster than it is alone; `bestMemoryFactor` says how much.
+    package mutating func lowerBound(bestMemoryFactor: Double = 1) -> Double {
+        let whole = PipelinePlan.sequential(graphs[0])
+        var totals: [[ResourceClass: Double]] = []
+        for nanoGraph in cut(whole) {
+            var sums: [ResourceClass: Double] = [:]
+            for operation in nanoGraph.operations {
+                sums[operation.kind.resource, default: 0] += device.seconds(
+                    of: operation, in: nanoGraph.layout)
+            }
+            totals.append(sums)
+        }
+        let bounds = ResourceClass.allCases.map { resource -> Double in
+            let few = totals[0][resource] ?? 0
+            guard totals.count == 2 else { return few }
+            let layer =
+                ((totals[1][resource] ?? 0) - few)
+                / Double(Self.simulatedLayers.more - Self.simulatedLayers.few)
+            let all = few + Double(layerCount - Self.simulatedLayers.few) * layer
+            return resource == .memory ? all * bestMemoryFactor : all
+        }
+        return bounds.max() ?? 0
+    }
+
+    private mutating func cut(_ plan: PipelinePlan) -> [NanoGraph] {
+        let cut = Cut(shares: plan.nanoBatches, whole: plan.whole)
+        if let known = nanoGraphs[cut] { return known }
+        let layout = BatchLayout(batch, shares: cut.shares, alignment: KVArena.blockSize)
+        let made = graphs.map {
+            $0.split(into: NanoBatches(layout, whole: cut.whole), blockSize: KVArena.blockSize)
+        }
+        nanoGraphs[cut] = made
+        return made
+    }
+}
