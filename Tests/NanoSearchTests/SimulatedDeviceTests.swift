@@ -37,10 +37,18 @@ import Testing
         let sequential = result.sequential
         let gain = sequential.seconds / result.best.seconds
         print("gain", gain, result.evaluatedCount, result.best.numbers as Any, result.lowerBound, result.best.seconds, sequential.seconds)
-        var predictor = Self.predictor()
-        let start = ContinuousClock.now
-        for _ in 0..<20 { _ = predictor.seconds(result.best.plan) }
-        print("prediction", (ContinuousClock.now - start) / 20)
+        for layers in [3, 5] {
+            let graph = Self.device.graph(layerCount: layers)
+            var start = ContinuousClock.now
+            let layout = BatchLayout(Self.tableBatch, shares: [0.5, 0.5], alignment: 64)
+            print("layout", ContinuousClock.now - start); start = .now
+            let nano = graph.split(into: NanoBatches(layout, whole: []), blockSize: 64)
+            print("split", ContinuousClock.now - start); start = .now
+            let arranged = ArrangedPlan(result.best.plan, graph.split(into: NanoBatches(layout, whole: result.best.plan.whole), blockSize: 64), layerCount: layers)!
+            print("split and arrange", ContinuousClock.now - start); start = .now
+            _ = StepSimulation.run(arranged, on: Self.device)
+            print("simulate", ContinuousClock.now - start, nano.operations.count)
+        }
         #expect((1.05...1.25).contains(gain), "\(gain)")
     }
 }

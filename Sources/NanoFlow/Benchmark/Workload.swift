@@ -9,6 +9,15 @@ package struct Workload: Sendable, Hashable {
         case text(String)
         /// So many ids, drawn by ``Workload/seed``.
         case random(count: Int)
+
+        /// nil for text.
+        package var tokenCount: Int? {
+            switch self {
+            case .tokens(let ids): ids.count
+            case .random(let count): count
+            case .text: nil
+            }
+        }
     }
 
     /// One request.
@@ -20,6 +29,15 @@ package struct Workload: Sendable, Hashable {
         package init(prompt: Prompt, outputLength: Int) {
             self.prompt = prompt
             self.outputLength = outputLength
+        }
+
+        /// The same with a shorter random prompt and completion where both together have more than
+        /// so many tokens; the prompt keeps at least one.
+        package func cut(to maxLength: Int) -> Request {
+            guard case .random(let count) = prompt else { return self }
+            let output = min(outputLength, maxLength - 1)
+            return Request(
+                prompt: .random(count: min(count, maxLength - output)), outputLength: output)
         }
     }
 
@@ -57,11 +75,8 @@ package struct Workload: Sendable, Hashable {
     package var maxSequenceLength: Int? {
         var longest = 0
         for request in requests {
-            switch request.prompt {
-            case .text: return nil
-            case .tokens(let ids): longest = max(longest, ids.count + request.outputLength)
-            case .random(let count): longest = max(longest, count + request.outputLength)
-            }
+            guard let prompt = request.prompt.tokenCount else { return nil }
+            longest = max(longest, prompt + request.outputLength)
         }
         return longest
     }

@@ -11,8 +11,8 @@ package struct PlanCandidate: Sendable, Hashable {
 /// Looks for the fastest plan of one batch.
 ///
 /// For each number of nano-batches in turn, as long as it helps: all orders, shares and sharings
-/// together where they are few enough; otherwise all orders with a few sharings and equal shares,
-/// and from the best orders on one thing after the other in whole, until nothing gets better.
+/// together where they are few enough; otherwise as many orders as that, evenly spread, with equal
+/// shares, and from the best of them on one thing after the other, until nothing gets better.
 package struct PlanSearch {
     package struct Result: Sendable {
         /// The fastest first; the sequential plan is among them.
@@ -31,8 +31,12 @@ package struct PlanSearch {
     }
 
     /// Plans that may be tried in whole.
-    package static let exhaustiveCount = 4000
-    private static let keptOrders = 6
+    package static let exhaustiveCount = 1000
+    /// Sharings that every order is tried with, orders that are tried again with other shares, and
+    /// plans that are bettered step by step.
+    private static let firstSharings = 4
+    private static let promisingOrders = 48
+    private static let starts = 4
 
     private let space: SearchSpace
     private let graph: OperationGraph
@@ -80,7 +84,8 @@ package struct PlanSearch {
         ranked.append(sequential)
         ranked.sort { ($0.seconds, $0.key) < ($1.seconds, $1.key) }
         return Result(
-            ranked: ranked, sequential: sequential, evaluatedCount: evaluatedCount + 1, isExhaustive: isExhaustive,
+            ranked: ranked, sequential: sequential, evaluatedCount: evaluatedCount + 1,
+            isExhaustive: isExhaustive,
             lowerBound: predictor.lowerBound(bestMemoryFactor: bestMemoryFactor))
     }
 
@@ -92,15 +97,17 @@ package struct PlanSearch {
             _ = best(orders, shares, space.sharings)
             return true
         }
+        let tried = orders.strided(to: Self.exhaustiveCount)
+        let sharings = space.sharings.strided(
+            to: min(Self.firstSharings, Self.exhaustiveCount / tried.count))
         let equal = [Double](repeating: 1 / Double(count), count: count)
-        let few = Array(space.sharings.strided(to: 4))
-        for order in best(orders, [equal], few).prefix(Self.keptOrders) {
-            climb(from: order, orders, shares)
-        }
+        let ranked = best(tried, [equal], sharings)
+        let promising = ranked.prefix(Self.promisingOrders).compactMap(\.order)
+        for start in ranked.prefix(Self.starts) { climb(from: start, promising, shares) }
         return false
     }
 
-    /// Varies shares and sharing, then the order, until nothing gets better.
+    /// Varies sharing, shares and order, one after the other, until nothing gets better.
     private mutating func climb(
         from start: PlanNumbers, _ orders: [[PipelinePlan.Turn]], _ shares: [[Double]]
     ) {

@@ -57,7 +57,8 @@ package struct SearchSpace: Sendable, Hashable {
     /// before.
     ///
     /// Nano-batch 0 takes the first turn: the order goes round, so that others are the same but for
-    /// the names.
+    /// the names. Left out are orders that come to a standstill where a prompt's chunk is cut: a
+    /// later part attends to the keys that the earlier ones append.
     package static func orders(
         nanoBatchCount: Int, segmentCount: Int
     ) -> [[PipelinePlan.Turn]] {
@@ -77,6 +78,18 @@ package struct SearchSpace: Sendable, Hashable {
         }
         return words.flatMap { word in
             beginnings.map { turns(word, beginnings: $0, segmentCount) }
+        }.filter(isCausal)
+    }
+
+    /// Whether each nano-batch's keys, from segment 0, are there before a later one's segment 1.
+    private static func isCausal(_ order: [PipelinePlan.Turn]) -> Bool {
+        func place(_ nanoBatch: Int, _ segment: Int) -> Int {
+            let index = order.firstIndex { $0.nanoBatch == nanoBatch && $0.segment == segment } ?? 0
+            return index - order[index].layerOffset * order.count
+        }
+        let last = order.map(\.nanoBatch).max() ?? 0
+        return (0..<last).allSatisfy { earlier in
+            (earlier + 1...last).allSatisfy { place(earlier, 0) < place($0, 1) }
         }
     }
 

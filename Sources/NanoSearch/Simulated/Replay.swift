@@ -72,14 +72,3 @@ package struct Replay {
         }
     }
 }
-
-extension Workload.Prompt {
-    /// nil for text.
-    package var tokenCount: Int? {
-        switch self {
-        case .tokens(let ids): ids.count
-        case .random(let count): count
-        case .text: nil
-        }
-    }
-}

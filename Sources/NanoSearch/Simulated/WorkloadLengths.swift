@@ -31,18 +31,16 @@ package enum WorkloadLengths: String, Sendable, Hashable, CaseIterable {
     ///   - count: How many.
     ///   - seed: The same seed draws the same lengths.
     ///   - maxLength: Tokens of prompt and completion together, at most: longer prompts are cut, and
-    ///     completions that would leave no prompt.
+    ///     completions that would leave none.
     package func requests(count: Int, seed: UInt64, maxLength: Int) -> [Workload.Request] {
         var generator = SplitMix64(seed: seed)
         let (prompts, completions) = slices
         return (0..<count).map { _ in
             let prompt = prompts[Int.random(in: prompts.indices, using: &generator)]
-            let completion = min(
-                completions[Int.random(in: completions.indices, using: &generator)],
-                maxLength - 1)
-            return Workload.Request(
-                prompt: .random(count: min(prompt, maxLength - completion)),
-                outputLength: completion)
+            let completion = completions[
+                Int.random(in: completions.indices, using: &generator)]
+            return Workload.Request(prompt: .random(count: prompt), outputLength: completion)
+                .cut(to: maxLength)
         }
     }
 }

@@ -4,7 +4,7 @@ package import NanoFlow
 /// Predicts how long plans take for one batch.
 ///
 /// Layers are alike, so a few are simulated: with T(n) the time of n layers, that of L is
-/// T(3) + (L - 3) (T(5) - T(3)) / 2. Batches are cut once for all plans with the same nano-batches.
+/// T(2) + (L - 2) (T(4) - T(2)) / 2. Batches are cut once for all plans with the same nano-batches.
 package struct StepPredictor {
     private let device: any DeviceModel
     private let batch: Batch
@@ -17,7 +17,7 @@ package struct StepPredictor {
         let whole: [NanoFlow.Operation.Kind]
     }
 
-    private static let simulatedLayers = (few: 3, more: 5)
+    private static let simulatedLayers = (few: 2, more: 4)
 
     /// - Parameters:
     ///   - batch: What the step computes.
