@@ -92,10 +92,10 @@ extension PipelinePlan {
 
     /// Those that prefer memory or network, and all others, which compute.
     private static func units(_ resources: [ResourceClass], _ numbers: PlanNumbers) -> [Share] {
-        let shares: [ResourceClass: Double] = [
-            .compute: 1 - numbers.memoryShare - numbers.networkShare,
+        var shares: [ResourceClass: Double] = [
             .memory: numbers.memoryShare, .network: numbers.networkShare,
-        ]
+        ].filter { resources.contains($0.key) }
+        shares[.compute] = 1 - shares.values.reduce(0, +)
         return resources.compactMap { first in
             guard let share = shares[first], share > 0 else { return nil }
             let lanes = [first] + resources.filter { $0 != first }
@@ -108,8 +108,9 @@ extension PipelinePlan {
         }
     }
 
-    /// Each nano-batch runs from behind its memory-bound operation of one layer to before that of
-    /// the next one, and meanwhile that of the other nano-batch reads; then they change places:
+    /// Nano-batches in turn from behind their attention in one layer to before that in the next.
+    ///
+    /// Meanwhile the memory-bound operation of the other nano-batch reads; then they change places:
     ///
     ///     compute  | 0: ... layer 0 | 1: ... layer 0 | 0: layer 0 ... 1 | 1: layer 0 ... 1 |
     ///     memory                    | 0: layer 0     | 1: layer 0       | 0: layer 1       |

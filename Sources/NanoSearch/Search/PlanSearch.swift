@@ -50,6 +50,7 @@ package struct PlanSearch {
     ///   - graph: The model's operations.
     ///   - predictor: Of the batch.
     ///   - bestMemoryFactor: What co-issue makes of reading at best.
+    /// - Returns: All plans that were tried, with their times.
     package static func run(
         _ space: SearchSpace, _ graph: OperationGraph, _ predictor: StepPredictor,
         bestMemoryFactor: Double = 1
@@ -167,7 +168,7 @@ extension PlanCandidate {
 }
 
 extension PlanNumbers {
-    init(_ shares: [Double], _ order: [PipelinePlan.Turn], _ sharing: SearchSpace.Sharing) {
+    package init(_ shares: [Double], _ order: [PipelinePlan.Turn], _ sharing: SearchSpace.Sharing) {
         self.init()
         self.shares = shares
         self.order = order

@@ -45,6 +45,7 @@ package struct ShapeClasses {
     /// - Parameters:
     ///   - count: Classes at most.
     ///   - share: Of all the time, what a class must take.
+    /// - Returns: Each class with one of its batches.
     package func entries(count: Int, share: Double) -> [Entry] {
         let all = steps.values.joined().reduce(0) { $0 + $1.seconds }
         let entries = steps.sorted { $0.key < $1.key }.map { key, steps -> Entry in

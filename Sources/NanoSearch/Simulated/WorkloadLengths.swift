@@ -32,6 +32,7 @@ package enum WorkloadLengths: String, Sendable, Hashable, CaseIterable {
     ///   - seed: The same seed draws the same lengths.
     ///   - maxLength: Tokens of prompt and completion together, at most: longer prompts are cut, and
     ///     completions that would leave none.
+    /// - Returns: Requests with random prompts.
     package func requests(count: Int, seed: UInt64, maxLength: Int) -> [Workload.Request] {
         var generator = SplitMix64(seed: seed)
         let (prompts, completions) = slices
