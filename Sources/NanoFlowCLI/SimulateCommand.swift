@@ -17,7 +17,7 @@ struct SimulateCommand: ParsableCommand {
             """)
 
     @Option(help: "The device.")
-    var device: DeviceName
+    var device: DescribedDevice
 
     @Option(help: "The model's shape.")
     var model: PublishedShape
@@ -60,10 +60,10 @@ struct SimulateCommand: ParsableCommand {
 
     func run() throws {
         let simulated = SimulatedDevice(
-            device.device, model.configuration(layerCount: model.layerCount))
+            device, model.configuration(layerCount: model.layerCount))
         guard simulated.cachedTokenCount >= simulated.model.contextLength else {
             throw ValidationError(
-                "\(model.rawValue) does not fit \(device.device.title): its memory has no room for "
+                "\(model.rawValue) does not fit \(device.title): its memory has no room for "
                     + "the weights and one sequence.")
         }
         do {
@@ -94,16 +94,11 @@ struct SimulateCommand: ParsableCommand {
 
 extension WorkloadLengths: ExpressibleByArgument {}
 
-/// The devices by their names.
-enum DeviceName: String, CaseIterable, ExpressibleByArgument {
-    case a100x8, a100, h100, cpu96
-
-    var device: DescribedDevice {
-        switch self {
-        case .a100x8: .a100x8
-        case .a100: .a100
-        case .h100: .h100
-        case .cpu96: .cpu96
-        }
+extension DescribedDevice: ExpressibleByArgument {
+    package init?(argument: String) {
+        guard let device = Self.all.first(where: { $0.name == argument }) else { return nil }
+        self = device
     }
+
+    package static var allValueStrings: [String] { all.map(\.name) }
 }

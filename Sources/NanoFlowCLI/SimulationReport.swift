@@ -22,6 +22,8 @@ struct SimulationReport: Encodable {
     private let modes: [String: Double]
     private let ratios: [String: Double]
     private let latencies: [String: Latencies]
+    /// Times that a sequence gave up its blocks for another.
+    private let preemptions: [String: Int]
     private let plans: [Plan]
 
     /// Seconds.
@@ -54,7 +56,7 @@ struct SimulationReport: Encodable {
         tokenBudget = command.maxNumBatchedTokens
         var modes: [ServingSimulation.Mode: Double] = [:]
         for mode in ServingSimulation.Mode.allCases {
-            modes[mode] = simulation.rate(mode, deviceCount: described.count)
+            modes[mode] = simulation.rate(mode)
         }
         let overlapped = modes[.overlapped] ?? 0
         let sequential = modes[.sequential] ?? 1
@@ -70,6 +72,10 @@ struct SimulationReport: Encodable {
         (promptTokens, completionTokens) = (load.promptTokens, load.completionTokens)
         latencies = Dictionary(
             uniqueKeysWithValues: simulation.replays.map { ($0.key.rawValue, Latencies($0.value)) })
+        preemptions = Dictionary(
+            uniqueKeysWithValues: simulation.replays.map {
+                ($0.key.rawValue, $0.value.preemptionCount)
+            })
         let seconds = simulation.replays[.sequential]?.seconds ?? 1
         plans = simulation.plans.map { plan in
             Plan(
@@ -90,6 +96,7 @@ struct SimulationReport: Encodable {
                 + pad(format(rate / (modes["sequential"] ?? 1), 3), -14)
                 + pad(format((latency?.meanNormalized ?? 0) * 1e3, 0) + " ms", -14)
                 + pad(format(latency?.medianFirstToken ?? 0, 1) + " s", -14)
+                + pad("\(preemptions[mode.rawValue] ?? 0)", -11)
         }
         let planRows = plans.map { plan -> String in
             pad(plan.shape.text, 58) + pad(format(plan.stepShare * 100, 0) + " %", -6)
@@ -106,7 +113,8 @@ struct SimulationReport: Encodable {
             optimum     \(format(optimalTokensPerSecondPerDevice, 0)) tokens/s a device
 
             \(pad("mode", 16))\(pad("tokens/s", -12))\(pad("optimum", -11))\
-            \(pad("/ sequential", -14))\(pad("per token", -14))\(pad("first token", -14))
+            \(pad("/ sequential", -14))\(pad("per token", -14))\(pad("first token", -14))\
+            \(pad("preempted", -11))
             \(rows.joined(separator: "\n"))
 
             \(pad("steps", 58))\(pad("time", -6))\(pad("sequential", -12))\
@@ -115,6 +123,7 @@ struct SimulationReport: Encodable {
 
             tokens/s are those of one device; a step's times in ms. Per token: a request's whole time
             by its completion's tokens, on average; first token: median.
+            Preempted: times that a sequence gave up its blocks and computed them anew.
             \(source)
             """
     }

@@ -57,7 +57,9 @@ import Testing
     @Test func coIssueIsChosenWhereItHelpsMost() {
         var device = MadeUpDevice(seed: 1)
         device.coIssued = CoIssue(product: 1, memory: 0.1)
-        var space = SearchSpace(sharings: [0.5, 1, 2].map { .init(prefetchRate: $0) })
+        let spatial = SearchSpace.Sharing(memoryShare: 0.5)
+        var space = SearchSpace(
+            sharings: [0.5, 1, 2].map { .init(prefetchRate: $0) } + [spatial])
         space.nanoBatchCounts = [2]
         let graph = Self.graph(Self.layerCount, hasNetwork: false)
         let result = PlanSearch.run(

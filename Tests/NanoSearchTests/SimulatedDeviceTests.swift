@@ -106,7 +106,7 @@ import Testing
             [Workload.Request](repeating: request, count: 20), on: device, tokenBudget: 256
         ) { _, _ in }
         for mode in ServingSimulation.Mode.allCases {
-            let rate = simulation.rate(mode, deviceCount: described.count)
+            let rate = simulation.rate(mode)
             #expect(rate > 0 && rate < simulation.optimumPerDevice)
         }
     }

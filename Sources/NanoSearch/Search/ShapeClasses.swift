@@ -7,7 +7,6 @@ package struct ShapeClasses {
         package let shape: PlanTable.ShapeClass
         /// The step of median length.
         package let batch: Batch
-        package let stepCount: Int
         /// Of all steps of the class.
         package let seconds: Double
     }
@@ -47,13 +46,13 @@ package struct ShapeClasses {
     ///   - share: Of all the time, what a class must take.
     /// - Returns: Each class with one of its batches.
     package func entries(count: Int, share: Double) -> [Entry] {
-        let all = steps.values.joined().reduce(0) { $0 + $1.seconds }
         let entries = steps.sorted { $0.key < $1.key }.map { key, steps -> Entry in
             let sorted = steps.sorted { ($0.seconds, $0.batch.step) < ($1.seconds, $1.batch.step) }
             return Entry(
                 shape: Self.shape(key), batch: sorted[sorted.count / 2].batch,
-                stepCount: steps.count, seconds: steps.reduce(0) { $0 + $1.seconds })
+                seconds: steps.reduce(0) { $0 + $1.seconds })
         }
+        let all = entries.reduce(0) { $0 + $1.seconds }
         return Array(
             entries.filter { $0.seconds >= share * all }.sorted { $0.seconds > $1.seconds }
                 .prefix(count))

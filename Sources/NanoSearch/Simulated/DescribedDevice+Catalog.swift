@@ -36,48 +36,44 @@ extension DescribedDevice {
     /// of each other product, two more collectives).
     private static let a100FixedSeconds = 34.2e-3 / (80 * 11)
 
-    /// The released table of decode attention and network beside matrix products, R from 0.1.
-    private static let releasedMemoryPerformance = [
-        0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95,
-    ]
-    private static let releasedNetworkPerformance = [0.4, 0.6, 0.7, 0.8, 0.9]
+    /// GPUs of one kind in f16, with the A100's efficiencies, the authors' released table of
+    /// interference beside matrix products, and the part of the peak that products reach.
+    private static func gpus(
+        _ name: String, _ title: String, count: Int, peak: Double, memoryBandwidth: Double,
+        networkBandwidth: Double, fixedSeconds: Double, source: String
+    ) -> DescribedDevice {
+        DescribedDevice(
+            name: name, title: title, count: count, peak: peak, measuredPeakRatio: 260.0 / 312,
+            memoryBandwidth: memoryBandwidth, networkBandwidth: networkBandwidth, memory: 80e9,
+            parameterByteCount: 2, cachedByteCount: 2,
+            efficiencies: efficiencies(fixedSeconds: fixedSeconds), fixedSeconds: fixedSeconds,
+            memoryPerformance: [0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95],
+            networkPerformance: [0.4, 0.6, 0.7, 0.8, 0.9], source: source)
+    }
 
-    package static let a100x8 = DescribedDevice(
-        name: "a100x8", title: "8 x A100 80 GB SXM, NVLink, f16", count: 8, peak: 312e12,
-        measuredPeakRatio: 260.0 / 312, memoryBandwidth: 2e12, networkBandwidth: 300e9,
-        memory: 80e9, parameterByteCount: 2, cachedByteCount: 2,
-        efficiencies: efficiencies(fixedSeconds: a100FixedSeconds),
-        fixedSeconds: a100FixedSeconds, memoryPerformance: releasedMemoryPerformance,
-        networkPerformance: releasedNetworkPerformance,
+    package static let a100x8 = gpus(
+        "a100x8", "8 x A100 80 GB SXM, NVLink, f16", count: 8, peak: 312e12,
+        memoryBandwidth: 2e12, networkBandwidth: 300e9, fixedSeconds: a100FixedSeconds,
         source: """
             Peaks: data sheet. Times of operations: the paper's table for LLaMA-2-70B. P(R): the \
             authors' released table. Fixed time of an operation: from the paper's 13.2 % for \
             nano-batches in sequence. Measured peak: 260 TFLOP/s, from the paper's optimum.
             """)
 
-    /// A collective between GPUs is what makes a launch dear; alone a GPU's kernels follow each
-    /// other in some 10 microseconds.
+    /// Assumed: a collective between GPUs is what makes a launch dear.
     private static let singleFixedSeconds = 10e-6
 
-    package static let a100 = DescribedDevice(
-        name: "a100", title: "A100 80 GB, f16", count: 1, peak: 312e12,
-        measuredPeakRatio: 260.0 / 312, memoryBandwidth: 2e12, networkBandwidth: 300e9,
-        memory: 80e9, parameterByteCount: 2, cachedByteCount: 2,
-        efficiencies: efficiencies(fixedSeconds: singleFixedSeconds),
-        fixedSeconds: singleFixedSeconds, memoryPerformance: releasedMemoryPerformance,
-        networkPerformance: releasedNetworkPerformance,
+    package static let a100 = gpus(
+        "a100", "A100 80 GB, f16", count: 1, peak: 312e12, memoryBandwidth: 2e12,
+        networkBandwidth: 300e9, fixedSeconds: singleFixedSeconds,
         source: """
             As a100x8, whose efficiencies are assumed to hold for one GPU and other models. Fixed \
             time of an operation: 10 microseconds, assumed.
             """)
 
-    package static let h100 = DescribedDevice(
-        name: "h100", title: "H100 80 GB SXM, f16", count: 1, peak: 989e12,
-        measuredPeakRatio: 260.0 / 312, memoryBandwidth: 3.352e12, networkBandwidth: 450e9,
-        memory: 80e9, parameterByteCount: 2, cachedByteCount: 2,
-        efficiencies: efficiencies(fixedSeconds: singleFixedSeconds),
-        fixedSeconds: singleFixedSeconds, memoryPerformance: releasedMemoryPerformance,
-        networkPerformance: releasedNetworkPerformance,
+    package static let h100 = gpus(
+        "h100", "H100 80 GB SXM, f16", count: 1, peak: 989e12, memoryBandwidth: 3.352e12,
+        networkBandwidth: 450e9, fixedSeconds: singleFixedSeconds,
         source: """
             Peaks: data sheet. Efficiencies and P(R): the A100's, assumed. Fixed time of an \
             operation: 10 microseconds, assumed.
@@ -98,7 +94,8 @@ extension DescribedDevice {
         networkPerformance: [0.9],
         source: """
             Assumed throughout: a core's peak and bandwidth as measured on two cores of a Zen 4 \
-            machine, 96 times; efficiencies as this project's kernels have them there; P(R) as if \
-            a fifth of the cores read all that memory gives. Nobody has measured it.
+            machine, 96 times; efficiencies near what this project's kernels reach on two cores \
+            of a Zen 5 machine, but prefill's, which is a guess; P(R) as if a fifth of \
+            the cores read all that memory gives. Nobody has measured it.
             """)
 }

@@ -1,3 +1,4 @@
+import NanoDevice
 package import NanoFlow
 package import NanoModel
 
@@ -43,7 +44,8 @@ package struct SimulatedDevice: DeviceModel {
     package init(_ device: DescribedDevice, _ model: ModelConfiguration) {
         (self.device, self.model) = (device, model)
         work = WorkModel(
-            model, blockByteCount: 2 * 64 * model.headDimension * device.cachedByteCount,
+            model,
+            blockByteCount: 2 * KVArena.blockSize * model.headDimension * device.cachedByteCount,
             parameterByteCount: device.parameterByteCount,
             embeddingByteCount: model.hiddenSize * device.parameterByteCount)
     }

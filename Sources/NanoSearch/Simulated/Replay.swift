@@ -48,6 +48,9 @@ package struct Replay {
         var inFlight: Batch?
         while true {
             let launched = scheduler.schedule()
+            precondition(
+                launched != nil || inFlight != nil || scheduler.isIdle,
+                "Where nothing runs, the pool has room for the first sequence.")
             if let inFlight { settle(inFlight, duration(inFlight)) }
             inFlight = launched
             guard launched != nil || !scheduler.isIdle else { break }

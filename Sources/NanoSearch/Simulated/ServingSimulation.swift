@@ -1,3 +1,4 @@
+import NanoDevice
 package import NanoFlow
 import NanoModel
 
@@ -17,7 +18,7 @@ package struct ServingSimulation {
 
     package let replays: [Mode: Replay]
     package let plans: [Plan]
-    package let limits: Scheduler.Limits
+    private let deviceCount: Int
     /// Tokens a second of one device if products ran at the measured peak and all else took no time.
     package let optimumPerDevice: Double
 
@@ -36,15 +37,15 @@ package struct ServingSimulation {
         progress: (String, Double) -> Void
     ) {
         let limits = Self.limits(device, tokenBudget: tokenBudget)
-        self.limits = limits
+        deviceCount = device.device.count
         let graph = device.graph(layerCount: device.model.layerCount)
         let tokens = requests.reduce(0) { $0 + ($1.prompt.tokenCount ?? 0) + $1.outputLength }
         var classes = ShapeClasses()
-        func replay(_ name: String, _ plan: (Batch) -> PipelinePlan?) -> Replay {
+        func replay(_ mode: Mode, _ plan: (Batch) -> PipelinePlan?) -> Replay {
             var done = 0
             return Replay(requests, limits: limits) { batch in
                 done += batch.tokenCount
-                progress(name, min(1, Double(done) / Double(tokens)))
+                progress(mode.rawValue, min(1, Double(done) / Double(tokens)))
                 var predictor = StepPredictor(
                     batch, layerCount: device.model.layerCount, graph: device.graph(layerCount:),
                     on: device)
@@ -52,14 +53,14 @@ package struct ServingSimulation {
                 guard let seconds = planned ?? predictor.seconds(.sequential(graph)) else {
                     preconditionFailure("The model's own order must respect all dependencies.")
                 }
-                if name == Mode.sequential.rawValue { classes.add(batch, seconds: seconds) }
+                if mode == .sequential { classes.add(batch, seconds: seconds) }
                 return seconds
             }
         }
         var replays: [Mode: Replay] = [:]
-        replays[.sequential] = replay(Mode.sequential.rawValue) { _ in nil }
+        replays[.sequential] = replay(.sequential) { _ in nil }
         let halves = PipelinePlan.nanoBatched(graph)
-        replays[.nanoBatched] = replay(Mode.nanoBatched.rawValue) { _ in halves }
+        replays[.nanoBatched] = replay(.nanoBatched) { _ in halves }
         let entries = classes.entries(count: Self.classCount, share: Self.classShare)
         plans = entries.enumerated().map { index, entry in
             progress("search", Double(index) / Double(entries.count))
@@ -73,7 +74,7 @@ package struct ServingSimulation {
             entries: plans.map {
                 PlanTable.Entry(shape: $0.shapeClass.shape, plan: $0.result.best.plan)
             })
-        replays[.overlapped] = replay(Mode.overlapped.rawValue) { table.plan(for: BatchShape($0)) }
+        replays[.overlapped] = replay(.overlapped) { table.plan(for: BatchShape($0)) }
         self.replays = replays
         let load = replays[.sequential]?.load ?? TokenLoad()
         let peak = device.device.peak * device.device.measuredPeakRatio
@@ -81,15 +82,15 @@ package struct ServingSimulation {
     }
 
     private static func limits(_ device: SimulatedDevice, tokenBudget: Int) -> Scheduler.Limits {
-        let blockSize = 64
-        return Scheduler.Limits(
+        Scheduler.Limits(
             sequences: tokenBudget, batchedTokens: tokenBudget, logitRows: tokenBudget,
-            blockSize: blockSize, blockCount: device.cachedTokenCount / blockSize,
+            blockSize: KVArena.blockSize,
+            blockCount: device.cachedTokenCount / KVArena.blockSize,
             sequenceLength: device.model.contextLength)
     }
 
     /// Prompt and completion tokens a second of one device.
-    package func rate(_ mode: Mode, deviceCount: Int) -> Double {
+    package func rate(_ mode: Mode) -> Double {
         guard let replay = replays[mode] else { return 0 }
         return Double(replay.load.tokens) / replay.seconds / Double(deviceCount)
     }

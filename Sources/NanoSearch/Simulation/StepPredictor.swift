@@ -43,18 +43,15 @@ package struct StepPredictor {
             }
             times.append(StepSimulation.run(arranged, on: device).seconds)
         }
+        return ofAllLayers(times)
+    }
+
+    /// The time of all layers, from those of the graphs.
+    private func ofAllLayers(_ times: [Double]) -> Double {
         guard times.count == 2 else { return times[0] }
         let (few, more) = Self.simulatedLayers
         let layer = (times[1] - times[0]) / Double(more - few)
         return times[0] + Double(layerCount - few) * layer
-    }
-
-    /// The step as simulated with few layers, for a picture.
-    package mutating func picture(_ plan: PipelinePlan) -> (ArrangedPlan, SimulatedStep)? {
-        guard let graph = graphs.last, let nanoGraph = cut(plan).last,
-            let arranged = ArrangedPlan(plan, nanoGraph, layerCount: graph.layerCount)
-        else { return nil }
-        return (arranged, StepSimulation.run(arranged, on: device))
     }
 
     /// A time that no plan of any kind can be faster than: all that one resource has to do, without
@@ -73,12 +70,7 @@ package struct StepPredictor {
             totals.append(sums)
         }
         let bounds = ResourceClass.allCases.map { resource -> Double in
-            let few = totals[0][resource] ?? 0
-            guard totals.count == 2 else { return few }
-            let layer =
-                ((totals[1][resource] ?? 0) - few)
-                / Double(Self.simulatedLayers.more - Self.simulatedLayers.few)
-            let all = few + Double(layerCount - Self.simulatedLayers.few) * layer
+            let all = ofAllLayers(totals.map { $0[resource] ?? 0 })
             return resource == .memory ? all * bestMemoryFactor : all
         }
         return bounds.max() ?? 0
