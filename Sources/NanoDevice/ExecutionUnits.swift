@@ -75,6 +75,13 @@ package final class ExecutionUnits: @unchecked Sendable {
         }
     }
 
+    /// Returns when no unit is in a program any more, and all of their times are noted.
+    package func waitUntilIdle() {
+        for slot in slots {
+            while slot.departed.load(ordering: .acquiring) < count { sched_yield() }
+        }
+    }
+
     /// Ends the threads after the programs in flight.
     package func stop() {
         isStopping.store(true, ordering: .releasing)

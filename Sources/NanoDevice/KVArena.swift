@@ -16,6 +16,9 @@ package struct KVArena: Sendable {
     private let blockByteCount: Int
     private nonisolated(unsafe) let base: UnsafeMutablePointer<UInt8>
 
+    /// Bytes of all layers' blocks of one number.
+    package var wholeBlockByteCount: Int { layerCount * blockByteCount }
+
     /// Bytes of one block in all layers.
     package static func blockByteCount(
         layers: Int, kvHeads: Int, headDimension: Int, type: nk_kv_type
@@ -38,6 +41,16 @@ package struct KVArena: Sendable {
             preconditionFailure("The KV cache must have at least one block.")
         }
         self.base = base
+    }
+
+    /// Gives the first blocks of every layer numbers, the same everywhere: small and finite in each
+    /// format. Until it is written all of the cache is one page of zeros.
+    package func fill(blockCount: Int) {
+        for layer in 0..<layerCount {
+            let first = base + layer * self.blockCount * blockByteCount
+            first.initialize(
+                repeating: 0x3C, count: min(blockCount, self.blockCount) * blockByteCount)
+        }
     }
 
     /// The cache of one layer, as the kernels take it.

@@ -155,5 +155,5 @@ struct MadeUpDevice: DeviceModel {
         return performance[min(9, max(1, Int((share * 10).rounded()))) - 1]
     }
 
-    func coIssue(rate: Double) -> CoIssue { coIssued }
+    func coIssue(rate: Double, reading: Double) -> CoIssue { coIssued }
 }

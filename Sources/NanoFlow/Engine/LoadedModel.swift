@@ -8,6 +8,7 @@ package final class LoadedModel: @unchecked Sendable {
     private let arenas: [MemoryArena]
     private let units: ExecutionUnits
     package let pipeline: Pipeline
+    let kvArena: KVArena
     /// The steps launched of late.
     let history: StepHistory
     /// How many matrices have each format.
@@ -38,7 +39,7 @@ package final class LoadedModel: @unchecked Sendable {
             progress("packing weights for \(settings.precision.rawValue)", share)
         }
         formatCounts = weights.formatCounts
-        let kvArena = KVArena(
+        kvArena = KVArena(
             layers: model.layerCount, kvHeads: model.kvHeadCount,
             headDimension: model.headDimension, type: settings.kvPrecision.kernelType,
             blockCount: settings.limits.blockCount, arena: arenas[2])

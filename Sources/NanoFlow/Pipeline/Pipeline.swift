@@ -103,6 +103,9 @@ package final class Pipeline {
         units.wait(for: step.number)
     }
 
+    /// Waits until the units have left every step.
+    package func waitUntilIdle() { units.waitUntilIdle() }
+
     /// The result of one logit row of an item; valid until the step after the next is launched.
     package func result(
         of step: Launched, item: Int, row: Int = 0

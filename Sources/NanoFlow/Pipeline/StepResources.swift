@@ -68,10 +68,11 @@ struct StepOperation {
 
     init(_ nano: NanoOperation, of input: StepInput, _ shared: StepResources) {
         kind = nano.kind
-        operation = nano.operation
+        // Outside the layers all share one entry, so that graphs of fewer layers run as well.
+        operation = nano.layer == nil ? 0 : nano.operation
         let rows = nano.kind.isOnLogitRows ? nano.logitRows : nano.rows
         (firstRow, rowCount) = (rows.lowerBound, rows.count)
-        let panelCount = shared.operations[nano.operation].matrix.panelCount
+        let panelCount = shared.operations[operation].matrix.panelCount
         product =
             nano.kind == .lmHead
             ? TileGeometry.Product(

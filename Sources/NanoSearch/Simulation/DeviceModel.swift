@@ -14,7 +14,11 @@ package protocol DeviceModel: Sendable {
     func speed(of resource: ResourceClass, share: Double) -> Double
 
     /// What co-issue at a prefetch rate does.
-    func coIssue(rate: Double) -> CoIssue
+    ///
+    /// - Parameters:
+    ///   - rate: As ``PipelinePlan/Share/prefetchRate``.
+    ///   - reading: Seconds alone of what is read for each second alone of the products.
+    func coIssue(rate: Double, reading: Double) -> CoIssue
 }
 
 /// Products and memory-bound operations interleaved on the same units, as multiples of their times

@@ -154,7 +154,7 @@ package struct StepSimulation {
                 ? 1 : device.speed(of: kind.resource, share: shares[lane])
         }
         if let coIssued {
-            let factors = device.coIssue(rate: coIssued.rate)
+            let factors = device.coIssue(rate: coIssued.rate, reading: memoryPerProduct)
             let memory = coIssued.rate * memoryPerProduct
             let product = speeds[coIssued.product] / (factors.product + memory * factors.memory)
             speeds[coIssued.product] = product

@@ -1,0 +1,90 @@
+import NanoDevice
+
+/// Where a step's time went.
+package struct StepTimes: Codable, Sendable, Hashable {
+    /// From the first operation to the last one's end.
+    package var seconds: Double
+    /// By kind of operation, all layers together: seconds a unit on average.
+    package var kinds: [Operation.Kind: Double]
+    /// Seconds a unit on average in which it had nothing to do.
+    package var waitingSeconds: Double
+
+    package init(kinds: [Operation.Kind: Double], waitingSeconds: Double) {
+        (self.kinds, self.waitingSeconds) = (kinds, waitingSeconds)
+        seconds = kinds.values.reduce(0, +) + waitingSeconds
+    }
+}
+
+/// Runs steps that are made up.
+package protocol StepRunner {
+    /// Runs the batch with so many of the model's layers; nil where the plan would come to a
+    /// standstill on it.
+    mutating func run(_ batch: Batch, _ plan: PipelinePlan, layerCount: Int) -> StepTimes?
+}
+
+/// Runs made-up steps on a pipeline that serves nobody, and says how long they take.
+///
+/// Every slot has a sequence of the longest length, so that any positions can be computed. Their
+/// blocks lie scattered over a part of the cache that no last-level cache holds.
+package struct StepBench: StepRunner {
+    private let loaded: LoadedModel
+
+    /// Bytes of the cache that made-up sequences lie in.
+    private static let cacheByteCount = 512 << 20
+
+    /// Takes the pipeline over; it must be idle, and what its cache holds is lost.
+    package init(_ loaded: LoadedModel, limits: Scheduler.Limits) {
+        self.loaded = loaded
+        let cache = loaded.kvArena
+        let count = min(
+            limits.blockCount,
+            max(
+                limits.blocks(for: limits.sequenceLength),
+                Self.cacheByteCount / cache.wholeBlockByteCount))
+        cache.fill(blockCount: count)
+        var generator = SplitMix64(seed: 0)
+        let blocks = (0..<Int32(count)).shuffled(using: &generator)
+        let greedy = SlotSampling(
+            SamplingParameters(temperature: 0), seed: 0, promptCount: limits.sequenceLength)
+        let prompt = [Int32](repeating: 0, count: limits.sequenceLength)
+        let blocksPerSequence = limits.blocks(for: limits.sequenceLength)
+        let tables = loaded.pipeline.tables
+        for slot in 0..<limits.sequences {
+            tables.begin(slot: slot, prompt: prompt, sampling: greedy)
+            let own = (0..<blocksPerSequence).map {
+                blocks[(slot * blocksPerSequence + $0) % count]
+            }
+            tables.setBlocks(slot: slot, from: 0, own[...])
+        }
+    }
+
+    package func run(_ batch: Batch, _ plan: PipelinePlan, layerCount: Int) -> StepTimes? {
+        let graph = OperationGraph.decoder(layerCount: layerCount)
+        let own = batch.withoutBlocks
+        let layout = BatchLayout(own, shares: plan.nanoBatches, alignment: KVArena.blockSize)
+        let nanoGraph = graph.split(
+            into: NanoBatches(layout, whole: plan.whole), blockSize: KVArena.blockSize)
+        guard let arranged = ArrangedPlan(plan, nanoGraph, layerCount: layerCount) else {
+            return nil
+        }
+        let before = OperationTimes(loaded.unitTimes)
+        loaded.pipeline.wait(for: loaded.pipeline.launch(own, arranged))
+        loaded.pipeline.waitUntilIdle()
+        let times = OperationTimes(loaded.unitTimes) - before
+        return StepTimes(
+            kinds: Dictionary(uniqueKeysWithValues: times.entries.map { ($0.kind, $0.seconds) }),
+            waitingSeconds: times.waitingSeconds)
+    }
+}
+
+extension Batch {
+    /// The same with block tables left as they are.
+    fileprivate var withoutBlocks: Batch {
+        let items = items.map {
+            Item(
+                sequence: $0.sequence, slot: $0.slot, positions: $0.positions, logits: $0.logits,
+                firstNewBlock: 0, newBlocks: [])
+        }
+        return Batch(step: step, items: items)
+    }
+}

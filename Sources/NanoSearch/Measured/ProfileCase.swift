@@ -1,0 +1,102 @@
+import NanoDevice
+package import NanoFlow
+
+/// One of the made-up steps that a machine's profile consists of.
+package struct ProfileCase: Codable, Sendable, Hashable {
+    /// Sequences that decode, each attending to `context` positions.
+    package var decodes = 0
+    package var context = 0
+    /// Prefill chunks of so many tokens, that begin at `position`.
+    package var chunks: [Int] = []
+    package var position = 0
+    /// How resources share the device, with two nano-batches of equal size; nil: in sequence.
+    package var sharing: SearchSpace.Sharing?
+
+    package init(
+        decodes: Int = 0, context: Int = 0, chunks: [Int] = [], position: Int = 0,
+        sharing: SearchSpace.Sharing? = nil
+    ) {
+        (self.decodes, self.context) = (decodes, context)
+        (self.chunks, self.position) = (chunks, position)
+        self.sharing = sharing
+    }
+
+    package var rowCount: Int { decodes + chunks.reduce(0, +) }
+
+    package var batch: Batch {
+        var items = (0..<decodes).map { slot in
+            Batch.Item(
+                sequence: slot, slot: slot, positions: context - 1..<context, logits: .last,
+                firstNewBlock: 0, newBlocks: [])
+        }
+        for (index, count) in chunks.enumerated() {
+            items.append(
+                Batch.Item(
+                    sequence: decodes + index, slot: decodes + index,
+                    positions: position..<position + count, logits: .last, firstNewBlock: 0,
+                    newBlocks: []))
+        }
+        return Batch(step: 1, items: items)
+    }
+
+    package func plan(_ graph: OperationGraph) -> PipelinePlan {
+        guard let sharing else { return .sequential(graph) }
+        var numbers = PlanNumbers()
+        numbers.prefetchRate = sharing.prefetchRate
+        numbers.memoryShare = sharing.memoryShare
+        return .overlapped(graph, numbers)
+    }
+}
+
+extension ProfileCase {
+    /// Rows at which every operation is measured.
+    private static let rowCounts = [1, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048]
+    /// Positions that decodes attend to, in turn.
+    private static let contexts = [64, 320, 960]
+    /// Tokens of one prefill chunk, at most.
+    private static let chunkLength = 256
+
+    /// What to measure of a model within the engine's limits, the cheapest first.
+    ///
+    /// - Parameters:
+    ///   - limits: Of the engine.
+    ///   - sharings: How resources may share the device.
+    package static func all(
+        _ limits: Scheduler.Limits, sharings: [SearchSpace.Sharing]
+    ) -> [ProfileCase] {
+        let longest = limits.sequenceLength - 1
+        var cases: [ProfileCase] = []
+        for (index, rows) in rowCounts.enumerated() where rows <= limits.batchedTokens {
+            if rows <= min(limits.sequences, limits.logitRows) {
+                let context = min(contexts[index % contexts.count], longest)
+                cases.append(ProfileCase(decodes: rows, context: context))
+            }
+            guard rows >= 32, chunkCount(rows) <= limits.sequences else { continue }
+            // Every other chunk attends to what stands before it, too.
+            let length = rows / chunkCount(rows)
+            let position = index % 2 == 0 ? 0 : min(512, longest - length)
+            guard position >= 0 else { continue }
+            cases.append(
+                ProfileCase(
+                    chunks: [Int](repeating: length, count: chunkCount(rows)), position: position))
+        }
+        let decodes = min(64, limits.sequences, limits.batchedTokens, limits.logitRows)
+        for context in contexts {
+            cases.append(ProfileCase(decodes: decodes, context: min(context, longest)))
+        }
+        for context in contexts.dropFirst() {
+            for sharing in sharings {
+                cases.append(
+                    ProfileCase(
+                        decodes: decodes, context: min(context, longest), sharing: sharing))
+            }
+        }
+        var seen = Set<ProfileCase>()
+        return cases.filter { seen.insert($0).inserted }.sorted { $0.cost < $1.cost }
+    }
+
+    private static func chunkCount(_ rows: Int) -> Int { (rows + chunkLength - 1) / chunkLength }
+
+    /// Grows with the time that a step takes.
+    private var cost: Int { rowCount * 1024 + decodes * context }
+}
