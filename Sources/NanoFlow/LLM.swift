@@ -35,11 +35,13 @@ public final class LLM: Sendable {
     ///
     /// - Throws: ``NanoFlowError``.
     package init(
-        configuration: EngineConfiguration, progress: @escaping @Sendable (String, Double) -> Void,
+        configuration: EngineConfiguration, makePlans: PlanMaker? = nil,
+        progress: @escaping @Sendable (String, Double) -> Void,
         source: @escaping @Sendable () throws -> ModelSource
     ) async throws {
         engine = try await onThread("nano-load") {
-            try Engine(source(), configuration: configuration, progress: progress)
+            try Engine(
+                source(), configuration: configuration, makePlans: makePlans, progress: progress)
         }
         modelName = engine.model.name
         maxModelLength = engine.settings.limits.sequenceLength

@@ -63,10 +63,13 @@ struct EngineOptions: ParsableArguments {
 
     @Option(
         help: """
-            Pipeline plans: a JSON file as `nanoflow plan` writes it, for --mode auto (default: plans made from the \
-            model's operations). One that does not fit is refused, and steps run in sequence.
+            Pipeline plans, for --mode auto: tuned (what `nanoflow tune` has found for this model \
+            here), default (made by rule from the model's operations), none (steps run in \
+            sequence), or a JSON file as `nanoflow tune` and `nanoflow plan` write it (default: \
+            tuned where there are any). Plans that do not fit are refused, and steps run in \
+            sequence.
             """)
-    var plan: String?
+    var plan: PlanOption?
 
     @Option(help: "Sequences that run at once.")
     var maxNumSeqs = 256
@@ -92,7 +95,7 @@ struct EngineOptions: ParsableArguments {
             maxSequences: maxNumSeqs, maxBatchedTokens: maxNumBatchedTokens,
             maxModelLength: maxModelLen)
         configuration.instructionSet = kernels.instructionSet
-        configuration.planPath = plan
+        configuration.plans = plan?.source ?? .best
         return configuration
     }
 }
@@ -105,7 +108,7 @@ func loadShowingProgress(
     do {
         let llm = try await load { progress.show($0, $1) }
         progress.clear()
-        if let refusal = llm.engine.planRefusal {
+        if let refusal = llm.engine.plans.refusal {
             printError("nanoflow: the plans are not used; steps run in sequence. \(refusal)")
         }
         return llm
@@ -148,6 +151,21 @@ struct KernelOption: ExpressibleByArgument {
     }
 
     var defaultValueDescription: String { instructionSet?.rawValue ?? "auto" }
+}
+
+/// A word for a source of plans, or a file.
+struct PlanOption: ExpressibleByArgument {
+    let source: PlanSource
+
+    init?(argument: String) {
+        switch argument {
+        case "": return nil
+        case "tuned": source = .tuned
+        case "default": source = .rule
+        case "none": source = .none
+        default: source = .file(argument)
+        }
+    }
 }
 
 /// `auto`, or a number of inputs.

@@ -14,6 +14,7 @@ struct NanoFlowCommand: AsyncParsableCommand {
         version: NanoServer.version,
         subcommands: [
             ServeCommand.self, GenerateCommand.self, PerplexityCommand.self, BenchCommand.self,
-            DoctorCommand.self, PlanCommand.self, TraceCommand.self, SimulateCommand.self, TuneCommand.self,
+            DoctorCommand.self, PlanCommand.self, TraceCommand.self, SimulateCommand.self,
+            TuneCommand.self,
         ])
 }

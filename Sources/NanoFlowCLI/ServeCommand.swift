@@ -60,6 +60,7 @@ struct ServeCommand: AsyncParsableCommand {
             kernels  \(engine.kernelName), precision \(settings.precision.rawValue), \
             KV cache \(settings.kvPrecision.rawValue)
             threads  \(threads(of: engine))
+            plans    \(engine.plans.origin)
             batch    \(settings.limits.sequences) sequences, \
             \(settings.limits.batchedTokens) tokens a step, \
             KV cache of \(settings.limits.blockCount * settings.limits.blockSize) tokens

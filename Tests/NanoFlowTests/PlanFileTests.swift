@@ -82,15 +82,15 @@ import Testing
         let path = NSTemporaryDirectory() + "nanoflow-plan-\(UUID().uuidString).json"
         defer { try? FileManager.default.removeItem(atPath: path) }
         var configuration = EngineConfiguration(precision: .f32)
-        configuration.planPath = path
+        configuration.plans = .file(path)
         let missing = try await tinyModel(configuration)
-        #expect(missing.engine.planRefusal?.description == "\(path): It cannot be read.")
+        #expect(missing.engine.plans.refusal?.description == "\(path): It cannot be read.")
         await missing.shutdown()
 
         try Self.file().write(to: path)
         let foreign = try await tinyModel(configuration)
         #expect(
-            foreign.engine.planRefusal?.description.contains("made for the model \"a model\"")
+            foreign.engine.plans.refusal?.description.contains("made for the model \"a model\"")
                 == true)
         let plain = try await tinyModel()
         let sampling = SamplingParameters(temperature: 0, maxTokens: 8)
@@ -101,7 +101,7 @@ import Testing
             PlanTable(.overlapped(.decoder(layerCount: 2))), for: plain.engine.planFingerprint)
         try own.write(to: path)
         let planned = try await tinyModel(configuration)
-        #expect(planned.engine.planRefusal == nil)
+        #expect(planned.engine.plans.refusal == nil)
         _ = try await planned.generate(.tokens(Array(1...80)), sampling: sampling)
         // A chunk of 80 tokens is cut at a block's end.
         #expect(planned.engine.counters.sums.cutSteps > 0)

@@ -21,7 +21,7 @@ final class PlannedRun {
         graph = .decoder(layerCount: source.model.layerCount)
         loaded = try LoadedModel(
             source, settings: settings, machine: machine, kernels: kernels,
-            planner: StepPlanner(graph, table: nil, mode: .sequential), progress: { _, _ in })
+            progress: { _, _ in })
     }
 
     deinit { loaded.stop() }

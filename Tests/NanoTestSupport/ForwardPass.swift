@@ -19,8 +19,6 @@ package final class ForwardPass {
         settings = try EngineSettings(configuration, source: source, machine: machine)
         loaded = try LoadedModel(
             source, settings: settings, machine: machine, kernels: kernels,
-            planner: StepPlanner(
-                .decoder(layerCount: source.model.layerCount), table: nil, mode: .sequential),
             progress: { _, _ in })
         scheduler = Scheduler(settings.limits)
         vocabularyCount = source.model.vocabularyCount

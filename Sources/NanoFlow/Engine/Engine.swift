@@ -2,6 +2,12 @@ package import NanoDevice
 package import NanoModel
 package import NanoTokenizer
 
+/// Makes plans for a model that is loaded and serves nobody yet.
+package typealias PlanMaker =
+    @Sendable (
+        LoadedModel, ModelSource, EngineSettings, PlanFingerprint, (String, Double) -> Void
+    ) throws(NanoFlowError) -> PlanTable
+
 /// A loaded model with its engine running on a thread of its own.
 ///
 /// Token ids in, token ids out; ``LLM`` is the door for text.
@@ -12,8 +18,7 @@ package final class Engine: Sendable {
     package let kernelName: String
     /// What plans for this engine are made for.
     package let planFingerprint: PlanFingerprint
-    /// Why the file of plans is not used; nil: it is, or there is none.
-    package let planRefusal: PlanFile.Refusal?
+    package let plans: ChosenPlans
     /// How many matrices have each format.
     package let formatCounts: [MatrixFormat: Int]
     package let tokenizer: Tokenizer
@@ -31,22 +36,29 @@ package final class Engine: Sendable {
     /// Makes every choice, takes the memory, packs the weights, starts the thread.
     ///
     /// Takes seconds to minutes and blocks; `progress` is called with what is being done and 0...1.
+    ///
+    /// - Parameter makePlans: Makes the plans once the model is loaded; nil: those of the
+    ///   configuration.
     /// - Throws: ``NanoFlowError``.
     package init(
         _ source: ModelSource, configuration: EngineConfiguration, kernels: Kernels? = nil,
-        progress: (String, Double) -> Void
+        makePlans: PlanMaker? = nil, progress: (String, Double) -> Void
     ) throws(NanoFlowError) {
         let machine = Machine.current()
         let kernels = kernels ?? Kernels(configuration.instructionSet ?? .best)
         let settings = try EngineSettings(configuration, source: source, machine: machine)
         planFingerprint = PlanFingerprint(source.model, settings, kernels)
         let graph = OperationGraph.decoder(layerCount: source.model.layerCount)
-        let planner: StepPlanner
-        (planner, planRefusal) = Self.planner(
-            graph, settings.pipeline, planPath: configuration.planPath, for: planFingerprint)
         let loaded = try LoadedModel(
-            source, settings: settings, machine: machine, kernels: kernels, planner: planner,
-            progress: progress)
+            source, settings: settings, machine: machine, kernels: kernels, progress: progress)
+        if let makePlans {
+            plans = ChosenPlans(
+                made: try makePlans(loaded, source, settings, planFingerprint, progress))
+        } else {
+            plans = ChosenPlans(configuration.plans, for: planFingerprint, graph: graph)
+        }
+        loaded.pipeline.planner = StepPlanner(
+            graph, table: plans.table, mode: settings.pipeline.mode)
         model = source.model
         tokenizer = source.tokenizer
         chatTemplate = source.chatTemplate
@@ -68,22 +80,6 @@ package final class Engine: Sendable {
                 limits: settings.limits, choice: settings.pipeline, counters: counters)
             loop.run()
             loaded.stop()
-        }
-    }
-
-    /// With plans from the file; where they do not fit, ``PipelineMode/auto`` runs in sequence.
-    private static func planner(
-        _ graph: OperationGraph, _ choice: PipelineChoice, planPath: String?,
-        for fingerprint: PlanFingerprint
-    ) -> (StepPlanner, PlanFile.Refusal?) {
-        guard let planPath else {
-            return (StepPlanner(graph, table: nil, mode: choice.mode), nil)
-        }
-        do {
-            let table = try PlanFile.table(path: planPath, for: fingerprint, graph: graph)
-            return (StepPlanner(graph, table: table, mode: choice.mode), nil)
-        } catch {
-            return (StepPlanner(graph, table: PlanTable(), mode: choice.mode), error)
         }
     }
 

@@ -23,7 +23,7 @@ public enum KVPrecision: String, Sendable, Hashable, CaseIterable {
 /// How steps are formed and run.
 package struct PipelineChoice: Sendable, Hashable {
     package var mode: PipelineMode
-    /// Tokens in one step, at most; nil: as many as the engine has room for.
+    /// Tokens in one step, at most; nil: as many as the plans say, or the engine has room for.
     package var tokenBudget: Int?
     /// Whether a step is formed while the one before it runs.
     package var schedulesAhead: Bool
@@ -60,8 +60,8 @@ public struct EngineConfiguration: Sendable, Hashable {
     public var maxQueuedRequests: Int
     /// How steps are run.
     package var pipeline = PipelineChoice()
-    /// A file of plans to choose from; nil: generated ones.
-    package var planPath: String?
+    /// The plans to choose from in ``PipelineMode/auto``.
+    package var plans = PlanSource.best
     /// The kernels to run; nil: the best that this CPU has.
     package var instructionSet: InstructionSet?
 

@@ -30,7 +30,7 @@ struct EngineLoop: ~Copyable {
     private mutating func choose(_ choice: PipelineChoice) {
         pipeline.planner.mode = choice.mode
         schedulesAhead = choice.schedulesAhead
-        scheduler.setTokenBudget(choice.tokenBudget)
+        scheduler.setTokenBudget(choice.tokenBudget ?? pipeline.planner.tokenBudget)
     }
 
     /// Serves until the inbox is closed, then ends what is left.

@@ -17,7 +17,7 @@ package final class LoadedModel: @unchecked Sendable {
     /// Takes the memory that `settings` has budgeted and packs the weights into it.
     package init(
         _ source: ModelSource, settings: EngineSettings, machine: Machine, kernels: Kernels,
-        planner: StepPlanner, progress: (String, Double) -> Void
+        progress: (String, Double) -> Void
     ) throws(NanoFlowError) {
         let model = source.model
         var arenas: [MemoryArena] = []
@@ -50,7 +50,8 @@ package final class LoadedModel: @unchecked Sendable {
                 embeddingByteCount: weights.embedding.rowByteCount))
         pipeline = Pipeline(
             model, weights: weights,
-            planner: planner, limits: settings.limits, format: settings.format, kvArena: kvArena,
+            planner: StepPlanner(
+                .decoder(layerCount: model.layerCount), table: nil, mode: .sequential), limits: settings.limits, format: settings.format, kvArena: kvArena,
             kernels: kernels, units: units, history: history, arena: arenas[1])
     }
 

@@ -19,7 +19,8 @@ extension PlanFingerprint {
         let cpu = MachineTopology(allowedCPUs: []).cpuModel ?? "unknown CPU"
         let units = settings.threadCount
         self.init(
-            model: "\(model.name), \(model.layerCount) layers, \(settings.precision.rawValue), "
+            model: "\(model.name), \(model.layerCount) layers x \(model.hiddenSize), "
+                + "\(settings.precision.rawValue), "
                 + "KV cache \(settings.kvPrecision.rawValue)",
             machine: "\(cpu), \(units) \(units == 1 ? "unit" : "units")", kernels: kernels.name)
     }
@@ -32,10 +33,18 @@ package struct PlanFile: Codable, Sendable, Hashable {
     package var version = PlanFile.version
     package var fingerprint: PlanFingerprint
     package var table: [PlanTable.Entry]
+    /// Tokens that steps are formed of at most.
+    package var tokenBudget: Int?
 
     package init(_ table: PlanTable, for fingerprint: PlanFingerprint) {
         self.fingerprint = fingerprint
         self.table = table.entries
+        tokenBudget = table.tokenBudget
+    }
+
+    package enum CodingKeys: String, CodingKey {
+        case version, fingerprint, table
+        case tokenBudget = "token_budget"
     }
 
     /// Why a file cannot be used.
@@ -94,14 +103,18 @@ package struct PlanFile: Codable, Sendable, Hashable {
             guard let fault = entry.plan.fault(for: graph) else { continue }
             throw Refusal(description: "Entry \(index) of its table cannot run. \(fault)")
         }
-        return PlanTable(entries: file.table)
+        if let tokens = file.tokenBudget, !(1...65_536).contains(tokens) {
+            throw Refusal(
+                description: "Its token_budget must be 1 to 65536. Given: \(tokens).")
+        }
+        return PlanTable(entries: file.table, tokenBudget: file.tokenBudget)
     }
 
     /// Writes the file.
     ///
     /// - Throws: What the system reports.
     package func write(to path: String) throws {
-        try encoded().write(to: URL(fileURLWithPath: path))
+        try encoded().write(to: URL(fileURLWithPath: path), options: .atomic)
     }
 
     /// The file's contents.

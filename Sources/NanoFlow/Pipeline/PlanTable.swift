@@ -21,6 +21,8 @@ package struct BatchShape: Sendable, Hashable {
 /// What belongs to none runs in sequence.
 package struct PlanTable: Codable, Sendable, Hashable {
     package var entries: [Entry]
+    /// Tokens that steps are formed of at most; nil: as many as the engine has room for.
+    package var tokenBudget: Int?
 
     /// Inclusive bounds; nil: none.
     package struct ShapeClass: Codable, Sendable, Hashable {
@@ -40,6 +42,14 @@ package struct PlanTable: Codable, Sendable, Hashable {
             return holds(shape.decodeTokens, minDecodeTokens, maxDecodeTokens)
                 && holds(shape.prefillTokens, minPrefillTokens, maxPrefillTokens)
                 && holds(shape.meanContext, minMeanContext, maxMeanContext)
+        }
+
+        /// A rule, not a measurement: with less to read there is little to hide, and the weights are
+        /// still read once for each nano-batch.
+        package static var enoughToRead: ShapeClass {
+            var shape = ShapeClass()
+            (shape.minDecodeTokens, shape.minMeanContext) = (64, 128)
+            return shape
         }
 
         package init(from decoder: any Decoder) throws {
@@ -97,10 +107,18 @@ package struct PlanTable: Codable, Sendable, Hashable {
         }
     }
 
-    package init(entries: [Entry] = []) { self.entries = entries }
+    package init(entries: [Entry] = [], tokenBudget: Int? = nil) {
+        (self.entries, self.tokenBudget) = (entries, tokenBudget)
+    }
 
     /// One plan for all shapes.
     package init(_ plan: PipelinePlan) { entries = [Entry(plan: plan)] }
+
+    /// "12 shapes of batches, 384 tokens a step".
+    package var description: String {
+        let budget = tokenBudget.map { ", \($0) tokens a step" } ?? ""
+        return "\(entries.count) \(entries.count == 1 ? "shape" : "shapes") of batches" + budget
+    }
 
     package func plan(for shape: BatchShape) -> PipelinePlan? {
         entries.first { $0.shape.contains(shape) }?.plan
@@ -109,13 +127,8 @@ package struct PlanTable: Codable, Sendable, Hashable {
     /// What to do until plans have been searched for: overlap where there is enough to read and
     /// enough to compute beside it.
     ///
-    /// The bounds are a rule, not a measurement: with less to read there is little to hide, and the
-    /// weights are still read once for each nano-batch.
     package static func generated(_ graph: OperationGraph) -> PlanTable {
-        var shape = ShapeClass()
-        shape.minDecodeTokens = 64
-        shape.minMeanContext = 128
-        return PlanTable(entries: [Entry(shape: shape, plan: .overlapped(graph))])
+        PlanTable(entries: [Entry(shape: .enoughToRead, plan: .overlapped(graph))])
     }
 }
 

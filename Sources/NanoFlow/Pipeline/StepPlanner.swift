@@ -23,6 +23,9 @@ package struct StepPlanner: Sendable {
         ]
     }
 
+    /// Tokens that steps are formed of at most, where the plans say so.
+    package var tokenBudget: Int? { tables[mode]?.tokenBudget }
+
     /// The batch's nano-operations and their order.
     ///
     /// Where the plan for its shape would come to a standstill on this very batch, it runs in

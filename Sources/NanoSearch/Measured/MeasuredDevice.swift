@@ -88,9 +88,20 @@ package struct MeasuredDevice: DeviceModel {
         }
         return Interference(
             sharing: sharing, reading: product > 0 ? memory / product : 0,
-            factors: CoIssue(
-                product: product > 0 ? seen(\.isProduct) / product : 1,
-                memory: memory > 0 ? seen { $0.resource == .memory } / memory : 1))
+            factors: Self.whileTogether(
+                CoIssue(
+                    product: product > 0 ? seen(\.isProduct) / product : 1,
+                    memory: memory > 0 ? seen { $0.resource == .memory } / memory : 1),
+                rate: sharing.prefetchRate))
+    }
+
+    /// The factors while both run, from those of a whole step: above a rate of 1 products run alone
+    /// once all has been read; below, a part is read alone behind them.
+    private static func whileTogether(_ whole: CoIssue, rate: Double) -> CoIssue {
+        guard rate > 0 else { return whole }
+        return CoIssue(
+            product: 1 + (whole.product - 1) * max(1, rate),
+            memory: rate < 1 ? max(0, whole.memory - (1 - rate)) / rate : whole.memory)
     }
 
     // MARK: - DeviceModel

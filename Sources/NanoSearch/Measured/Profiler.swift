@@ -7,7 +7,7 @@ package import NanoFlow
 /// counts.
 package struct Profiler {
     /// Rounds that every step gets, and that one whose times lie apart gets at most.
-    private static let rounds = (least: 3, most: 7)
+    private static let rounds = (least: 2, most: 6)
     /// Wider than this, as a part of the median, a step is run again.
     private static let widestSpread = 0.08
 

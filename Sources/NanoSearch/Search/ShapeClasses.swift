@@ -30,6 +30,11 @@ package struct ShapeClasses {
 
     package init() {}
 
+    /// Of all steps.
+    package var seconds: Double {
+        steps.values.reduce(0) { $0 + $1.reduce(0) { $0 + $1.seconds } }
+    }
+
     package mutating func add(_ batch: Batch, seconds: Double) {
         let shape = BatchShape(batch)
         let key = Key(

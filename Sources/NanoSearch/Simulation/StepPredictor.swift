@@ -54,36 +54,56 @@ package struct StepPredictor {
         return times[0] + Double(layerCount - few) * layer
     }
 
+    /// Seconds of a step in sequence: as the simulation has it, without the simulation.
+    package var sequentialSeconds: Double {
+        ofAllLayers(
+            sequentialGraphs.map { graph in
+                graph.operations.reduce(0) {
+                    $0 + device.seconds(of: $1, in: graph.layout) + device.handoverSeconds
+                }
+            })
+    }
+
+    /// The same by kind of operation, without what is between them.
+    package var sequentialKinds: [NanoFlow.Operation.Kind: Double] {
+        let sums = sequentialGraphs.map { graph in
+            graph.operations.reduce(into: [NanoFlow.Operation.Kind: Double]()) {
+                $0[$1.kind, default: 0] += device.seconds(of: $1, in: graph.layout)
+            }
+        }
+        return Dictionary(
+            uniqueKeysWithValues: sums[0].keys.map { kind in
+                (kind, ofAllLayers(sums.map { $0[kind] ?? 0 }))
+            })
+    }
+
+    private var sequentialGraphs: [NanoGraph] {
+        split(Cut(shares: [1], whole: PipelinePlan.sequential(graphs[0]).whole))
+    }
+
     /// A time that no plan of any kind can be faster than: all that one resource has to do, without
     /// a wait, at the speed that it has alone.
     ///
     /// Co-issue may make reading faster than it is alone; `bestMemoryFactor` says how much.
-    package mutating func lowerBound(bestMemoryFactor: Double = 1) -> Double {
-        let whole = PipelinePlan.sequential(graphs[0])
-        var totals: [[ResourceClass: Double]] = []
-        for nanoGraph in cut(whole) {
-            var sums: [ResourceClass: Double] = [:]
-            for operation in nanoGraph.operations {
-                sums[operation.kind.resource, default: 0] += device.seconds(
-                    of: operation, in: nanoGraph.layout)
-            }
-            totals.append(sums)
-        }
-        let bounds = ResourceClass.allCases.map { resource -> Double in
-            let all = ofAllLayers(totals.map { $0[resource] ?? 0 })
-            return resource == .memory ? all * bestMemoryFactor : all
-        }
-        return bounds.max() ?? 0
+    package func lowerBound(bestMemoryFactor: Double = 1) -> Double {
+        var sums: [ResourceClass: Double] = [:]
+        for (kind, seconds) in sequentialKinds { sums[kind.resource, default: 0] += seconds }
+        sums[.memory, default: 0] *= bestMemoryFactor
+        return sums.values.max() ?? 0
     }
 
     private mutating func cut(_ plan: PipelinePlan) -> [NanoGraph] {
         let cut = Cut(shares: plan.nanoBatches, whole: plan.whole)
         if let known = nanoGraphs[cut] { return known }
-        let layout = BatchLayout(batch, shares: cut.shares, alignment: KVArena.blockSize)
-        let made = graphs.map {
-            $0.split(into: NanoBatches(layout, whole: cut.whole), blockSize: KVArena.blockSize)
-        }
+        let made = split(cut)
         nanoGraphs[cut] = made
         return made
+    }
+
+    private func split(_ cut: Cut) -> [NanoGraph] {
+        let layout = BatchLayout(batch, shares: cut.shares, alignment: KVArena.blockSize)
+        return graphs.map {
+            $0.split(into: NanoBatches(layout, whole: cut.whole), blockSize: KVArena.blockSize)
+        }
     }
 }
