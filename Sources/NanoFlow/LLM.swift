@@ -24,8 +24,21 @@ public final class LLM: Sendable {
         model path: String, configuration: EngineConfiguration = EngineConfiguration(),
         progress: (@Sendable (String, Double) -> Void)? = nil
     ) async throws {
-        let progress = progress ?? { _, _ in }
-        try await self.init(configuration: configuration, progress: progress) {
+        try await self.init(
+            model: path, configuration: configuration, makePlans: nil,
+            progress: progress ?? { _, _ in })
+    }
+
+    /// As above, with plans that are chosen when the model is loaded.
+    ///
+    /// - Throws: ``NanoFlowError``.
+    package convenience init(
+        model path: String, configuration: EngineConfiguration, makePlans: PlanMaker?,
+        progress: @escaping @Sendable (String, Double) -> Void
+    ) async throws {
+        try await self.init(
+            configuration: configuration, makePlans: makePlans, progress: progress
+        ) {
             progress("opening \(path)", 0)
             return try ModelSource(path)
         }

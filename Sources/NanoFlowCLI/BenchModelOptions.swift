@@ -74,13 +74,8 @@ struct Peaks {
     init(_ engine: Engine) {
         let threads = engine.settings.threadCount
         let cpus = engine.machine.allowedCPUs
-        let kind: PeakKind =
-            switch engine.settings.precision {
-            case .int8: .int8
-            case .bf16: .bf16
-            case .f32: .f32
-            }
-        operations = PeakMeasurement.operations(kind, threads: threads, cpus: cpus)
+        operations = PeakMeasurement.operations(
+            engine.settings.precision.peakKind, threads: threads, cpus: cpus)
         readBandwidth = PeakMeasurement.readBandwidth(threads: threads, cpus: cpus)
     }
 

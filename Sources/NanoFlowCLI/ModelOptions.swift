@@ -13,9 +13,11 @@ struct ModelOptions: ParsableArguments {
     var maxNumSeqs: Int { engine.maxNumSeqs }
 
     /// Loads the model, showing progress on standard error; a failure ends the command.
-    func load() async throws -> LLM {
+    func load(makePlans: PlanMaker? = nil) async throws -> LLM {
         try await loadShowingProgress { progress in
-            try await LLM(model: model, configuration: engine.configuration, progress: progress)
+            try await LLM(
+                model: model, configuration: engine.configuration, makePlans: makePlans,
+                progress: progress)
         }
     }
 }

@@ -3,6 +3,7 @@ import Logging
 import NanoDevice
 import NanoFlow
 import NanoModel
+import NanoSearch
 import NanoServer
 
 /// `nanoflow serve`: the OpenAI-compatible server.
@@ -21,14 +22,24 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(help: "The model's name for clients (default: the name in its file).")
     var servedModelName: String?
 
+    @Flag(
+        help: """
+            Where there are no tuned plans for the model on this machine, tune before serving, as \
+            `nanoflow tune` does with its defaults: a minute.
+            """)
+    var autoTune = false
+
     func validate() throws {
+        guard !autoTune || options.engine.plan == nil else {
+            throw ValidationError("--auto-tune looks for the plans that --plan would give.")
+        }
         guard (0...65_535).contains(port) else {
             throw ValidationError("--port must be 0 to 65535. Given: \(port).")
         }
     }
 
     func run() async throws {
-        let llm = try await options.load()
+        let llm = try await options.load(makePlans: autoTune ? tunedPlans() : nil)
         printError(summary(of: llm))
         let model = servedModelName ?? llm.modelName
         let host = host
@@ -49,6 +60,18 @@ struct ServeCommand: AsyncParsableCommand {
             throw ExitCode.failure
         }
         await llm.shutdown()
+    }
+
+    /// Tunes with the defaults where that has not been done.
+    private func tunedPlans() -> PlanMaker {
+        { loaded, source, settings, fingerprint, progress throws(NanoFlowError) in
+            let graph = OperationGraph.decoder(layerCount: source.model.layerCount)
+            let known = ChosenPlans(.tuned, for: fingerprint, graph: graph)
+            if known.refusal == nil { return known }
+            let run = try TunedWorkload.defaults.run(source, settings)
+            let result = run.run(loaded, source, settings, fingerprint, progress)
+            return ChosenPlans(made: result.tuning.table)
+        }
     }
 
     private func summary(of llm: LLM) -> String {

@@ -4,7 +4,6 @@ import NanoDevice
 import NanoFlow
 import NanoModel
 import NanoSearch
-import NanoTokenizer
 
 /// `nanoflow tune`: looks for the pipeline plans that are best for a model on this machine.
 struct TuneCommand: AsyncParsableCommand {
@@ -28,11 +27,19 @@ struct TuneCommand: AsyncParsableCommand {
     @Option(help: "Write the figures as JSON to this file; - is standard output.")
     var json: String?
 
+    @Option(
+        help: """
+            Write the report to this file, a page where it ends in .html and Markdown otherwise \
+            (default: both, in the folder of caches).
+            """)
+    var report: String?
+
     func validate() throws {
         guard options.engine.plan == nil else {
             throw ValidationError("--plan would be what this command looks for.")
         }
         try checkWritable(out, option: "--out")
+        try checkWritable(report, option: "--report")
         try checkWritable(json)
     }
 
@@ -53,16 +60,39 @@ struct TuneCommand: AsyncParsableCommand {
         let settings = try EngineSettings(configuration, source: source, machine: machine)
         let fingerprint = PlanFingerprint(source.model, settings, kernels)
         let progress = ProgressLine()
-        let run = try tuning.run(source, settings, planPath: out)
+        let run = try tuning.tunedWorkload.run(source, settings, planPath: out)
         let loaded = try LoadedModel(
             source, settings: settings, machine: machine, kernels: kernels
         ) { progress.show($0, $1) }
         let result = run.run(loaded, source, settings, fingerprint) { progress.show($0, $1) }
         progress.clear()
         loaded.stop()
-        let report = TuningFigures(result, fingerprint, workload: tuning.workload)
-        if json != "-" { print(report.text) }
-        if let json { try writeJSON(report, to: json) }
+        let figures = TuningFigures(result.tuning, fingerprint, workload: tuning.workload)
+        let document = TuningReport(result, fingerprint, workload: tuning.workload).document
+        let reports = try write(document, fingerprint)
+        if json != "-" {
+            print(figures.text)
+            print("plans       \(out ?? TuningFiles.path(.plans, for: fingerprint))")
+            print("report      \(reports.joined(separator: "\n            "))")
+        }
+        if let json { try writeJSON(figures, to: json) }
+    }
+
+    /// Returns the files' paths.
+    private func write(
+        _ document: ReportDocument, _ fingerprint: PlanFingerprint
+    ) throws -> [String] {
+        let paths =
+            report.map { [$0] }
+            ?? ["html", "md"].map {
+                TuningFiles.path(.reports, for: fingerprint, fileExtension: $0)
+            }
+        for path in paths {
+            try TuningFiles.makeFolder(for: path)
+            let text = path.hasSuffix(".html") ? document.html : document.markdown
+            try text.write(toFile: path, atomically: true, encoding: .utf8)
+        }
+        return paths
     }
 }
 
@@ -73,16 +103,16 @@ struct TuningOptions: ParsableArguments {
             The requests to tune for: sharegpt, lmsys, splitwise, AxB (A prompt and B completion \
             tokens), or a file: a CSV trace, or JSON as for `bench offline`.
             """)
-    var workload = "sharegpt"
+    var workload = TunedWorkload.defaults.name
 
     @Option(help: "Requests, for a workload that is no JSON file.")
-    var requests = 256
+    var requests = TunedWorkload.defaults.requestCount
 
     @Option(help: "Chooses the lengths.")
-    var seed: UInt64 = 0
+    var seed: UInt64 = TunedWorkload.defaults.seed
 
     @Option(help: "Time for tuning, without the loading of the model: 60s, or 2m.")
-    var budget = Seconds(count: 60)
+    var budget = Seconds(count: TunedWorkload.defaults.seconds)
 
     func validate() throws {
         guard (1...100_000).contains(requests) else {
@@ -93,55 +123,9 @@ struct TuningOptions: ParsableArguments {
         }
     }
 
-    /// Reads the workload.
-    ///
-    /// - Throws: ``NanoFlowError`` for one that cannot be read.
-    func run(
-        _ source: ModelSource, _ settings: EngineSettings, planPath: String? = nil
-    ) throws(NanoFlowError) -> TuneRun {
-        let length = settings.limits.sequenceLength
-        return TuneRun(
-            try lengths(source).map { $0.cut(to: length) }, seconds: budget.count,
-            planPath: planPath
-        ) { printError("nanoflow: \($0)") }
-    }
-
-    private func lengths(_ source: ModelSource) throws(NanoFlowError) -> [Workload.Request] {
-        if let named = WorkloadLengths(rawValue: workload) {
-            return named.requests(count: requests, seed: seed, maxLength: Workload.maxTokenCount)
-        }
-        if let (prompt, completion) = constant {
-            return try Workload(
-                promptTokens: prompt, completionTokens: completion, requestCount: requests,
-                seed: seed
-            ).requests
-        }
-        if workload.hasSuffix(".csv") {
-            return try Workload(
-                trace: workload, limits: Workload.TraceLimits(requestCount: requests), seed: seed
-            ).requests
-        }
-        return try Workload(file: workload).requests.map { request in
-            let count: Int
-            switch request.prompt {
-            case .text(let text):
-                count = source.tokenizer.encode(
-                    text, addSpecialTokens: true, parseSpecialTokens: true
-                ).count
-            case .tokens(let ids): count = ids.count
-            case .random(let tokens): count = tokens
-            }
-            return Workload.Request(
-                prompt: .random(count: max(1, count)), outputLength: request.outputLength)
-        }
-    }
-
-    private var constant: (Int, Int)? {
-        let parts = workload.split(separator: "x", omittingEmptySubsequences: false)
-        guard parts.count == 2, let prompt = Int(parts[0]), let completion = Int(parts[1]) else {
-            return nil
-        }
-        return (prompt, completion)
+    var tunedWorkload: TunedWorkload {
+        TunedWorkload(
+            name: workload, requestCount: requests, seed: seed, seconds: budget.count)
     }
 }
 

@@ -75,6 +75,13 @@ package struct StepBench: StepRunner {
             kinds: Dictionary(uniqueKeysWithValues: times.entries.map { ($0.kind, $0.seconds) }),
             waitingSeconds: times.waitingSeconds)
     }
+
+    /// What the units did in the step that ran last; nil: it was too long for the timeline.
+    package func lastTrace(unitCount: Int) -> PipelineTrace? {
+        let trace = PipelineTrace(
+            loaded.timeline, loaded.history, unitCount: unitCount, lastSteps: 1)
+        return trace.events.isEmpty ? nil : trace
+    }
 }
 
 extension Batch {

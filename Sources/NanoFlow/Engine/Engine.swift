@@ -2,11 +2,12 @@ package import NanoDevice
 package import NanoModel
 package import NanoTokenizer
 
-/// Makes plans for a model that is loaded and serves nobody yet.
+/// Chooses the plans of a model that is loaded and serves nobody yet.
 package typealias PlanMaker =
     @Sendable (
-        LoadedModel, ModelSource, EngineSettings, PlanFingerprint, (String, Double) -> Void
-    ) throws(NanoFlowError) -> PlanTable
+        LoadedModel, ModelSource, EngineSettings, PlanFingerprint,
+        @escaping (String, Double) -> Void
+    ) throws(NanoFlowError) -> ChosenPlans
 
 /// A loaded model with its engine running on a thread of its own.
 ///
@@ -37,12 +38,12 @@ package final class Engine: Sendable {
     ///
     /// Takes seconds to minutes and blocks; `progress` is called with what is being done and 0...1.
     ///
-    /// - Parameter makePlans: Makes the plans once the model is loaded; nil: those of the
-    ///   configuration.
+    /// - Parameter makePlans: Chooses the plans once the model is loaded; nil: those that the
+    ///   configuration names.
     /// - Throws: ``NanoFlowError``.
     package init(
         _ source: ModelSource, configuration: EngineConfiguration, kernels: Kernels? = nil,
-        makePlans: PlanMaker? = nil, progress: (String, Double) -> Void
+        makePlans: PlanMaker? = nil, progress: @escaping (String, Double) -> Void
     ) throws(NanoFlowError) {
         let machine = Machine.current()
         let kernels = kernels ?? Kernels(configuration.instructionSet ?? .best)
@@ -52,8 +53,7 @@ package final class Engine: Sendable {
         let loaded = try LoadedModel(
             source, settings: settings, machine: machine, kernels: kernels, progress: progress)
         if let makePlans {
-            plans = ChosenPlans(
-                made: try makePlans(loaded, source, settings, planFingerprint, progress))
+            plans = try makePlans(loaded, source, settings, planFingerprint, progress)
         } else {
             plans = ChosenPlans(configuration.plans, for: planFingerprint, graph: graph)
         }

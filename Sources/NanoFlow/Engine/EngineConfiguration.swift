@@ -10,6 +10,17 @@ public enum Precision: String, Sendable, Hashable, CaseIterable {
     case int8
 }
 
+extension Precision {
+    /// The dot product whose peak is that of the matrix products.
+    package var peakKind: PeakKind {
+        switch self {
+        case .int8: .int8
+        case .bf16: .bf16
+        case .f32: .f32
+        }
+    }
+}
+
 /// How keys and values are stored in the KV cache.
 public enum KVPrecision: String, Sendable, Hashable, CaseIterable {
     /// 32-bit floats; only with `Precision.f32`.

@@ -10,7 +10,7 @@ package final class LoadedModel: @unchecked Sendable {
     package let pipeline: Pipeline
     let kvArena: KVArena
     /// The steps launched of late.
-    let history: StepHistory
+    package let history: StepHistory
     /// How many matrices have each format.
     let formatCounts: [MatrixFormat: Int]
 

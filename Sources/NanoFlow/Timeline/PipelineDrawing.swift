@@ -1,5 +1,3 @@
-import Foundation
-
 /// One layer's pipeline as a picture: lanes for each unit and for each resource, nano-batches in
 /// colours.
 package struct PipelineDrawing: Sendable {
@@ -196,10 +194,6 @@ package struct PipelineDrawing: Sendable {
     }
 
     private func percent(_ share: Double) -> String { "\(decimal(share * 100, 0)) %" }
-
-    private func escaped(_ text: String) -> String {
-        text.replacing("&", with: "&amp;").replacing("<", with: "&lt;")
-    }
 }
 
 extension PipelineTrace.Excerpt {
@@ -256,9 +250,4 @@ extension PipelineTrace.Event {
             unit: unit, start: start, end: next.end, step: step, kind: kind, layer: layer,
             nanoBatch: nanoBatch, tileCount: tileCount + next.tileCount, work: work + next.work)
     }
-}
-
-/// A number with so many digits behind the point.
-private func decimal(_ value: Double, _ digits: Int) -> String {
-    String(format: "%.\(digits)f", value)
 }

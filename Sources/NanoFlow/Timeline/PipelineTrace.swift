@@ -26,11 +26,13 @@ package struct PipelineTrace: Sendable {
     /// Nano-batches of each step.
     package let nanoBatchCounts: [Int]
 
-    /// Reads what the timeline still holds in whole of the steps that the history knows.
-    package init(_ timeline: Timeline, _ history: StepHistory, unitCount: Int) {
+    /// Reads what the timeline still holds in whole of the last steps that the history knows.
+    package init(
+        _ timeline: Timeline, _ history: StepHistory, unitCount: Int, lastSteps: Int = .max
+    ) {
         self.unitCount = unitCount
         let raw = (0..<unitCount).map { timeline.events(unit: $0) }
-        let steps = Self.wholeSteps(history.steps, raw)
+        let steps = Self.wholeSteps(history.steps.suffix(lastSteps), raw)
         nanoBatchCounts = steps.map { $0.arranged.graph.layout.nanoBatchCount }
         let places = Dictionary(
             uniqueKeysWithValues: steps.enumerated().map { ($1.program, $0) })
@@ -61,7 +63,7 @@ package struct PipelineTrace: Sendable {
 
     /// Those of which no unit's ring has lost the beginning.
     private static func wholeSteps(
-        _ steps: [StepHistory.Entry], _ events: [[Timeline.Event]]
+        _ steps: some Sequence<StepHistory.Entry>, _ events: [[Timeline.Event]]
     ) -> [StepHistory.Entry] {
         let tiles = events.joined().reduce(into: [UInt32: Int]()) {
             $0[$1.program, default: 0] += $1.tileCount

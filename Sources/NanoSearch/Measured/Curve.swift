@@ -1,7 +1,7 @@
 /// A quantity measured at some places, with straight lines between them.
 struct Curve: Sendable, Hashable {
     /// By ascending place.
-    private var points: [(place: Double, value: Double)] = []
+    private(set) var points: [(place: Double, value: Double)] = []
 
     /// Several values at one place count as their median.
     init(_ values: [Double: [Double]]) {

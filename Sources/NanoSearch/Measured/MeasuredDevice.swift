@@ -104,6 +104,18 @@ package struct MeasuredDevice: DeviceModel {
             memory: rate < 1 ? max(0, whole.memory - (1 - rate)) / rate : whole.memory)
     }
 
+    /// Seconds of one operation alone, by its rows: where it was measured.
+    package func measuredSeconds(
+        _ kind: NanoFlow.Operation.Kind
+    ) -> [(rows: Double, seconds: Double)] {
+        curves[kind]?.points.map { ($0.place, $0.value * referenceSeconds) } ?? []
+    }
+
+    /// Seconds of decode attention in one layer, for each sequence and for each block that it reads.
+    package var decodeSeconds: (perSequence: Double, perBlock: Double) {
+        (decodeAttention.perX * referenceSeconds, decodeAttention.perY * referenceSeconds)
+    }
+
     // MARK: - DeviceModel
 
     package var handoverSeconds: Double { handover * referenceSeconds }
@@ -184,7 +196,7 @@ private struct AttentionWork {
 }
 
 extension ProfileCase {
-    fileprivate func nanoGraph(layerCount: Int) -> NanoGraph {
+    func nanoGraph(layerCount: Int) -> NanoGraph {
         let graph = OperationGraph.decoder(layerCount: layerCount)
         let plan = plan(graph)
         let layout = BatchLayout(batch, shares: plan.nanoBatches, alignment: KVArena.blockSize)

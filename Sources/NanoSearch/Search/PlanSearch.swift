@@ -83,7 +83,9 @@ package struct PlanSearch {
                 plan: .overlapped(graph, numbers), numbers: numbers, seconds: seconds)
         }
         ranked.append(sequential)
-        ranked.sort { ($0.seconds, $0.key) < ($1.seconds, $1.key) }
+        ranked.sort { a, b in
+            a.seconds != b.seconds ? a.seconds < b.seconds : a.key < b.key
+        }
         return Result(
             ranked: ranked, sequential: sequential, evaluatedCount: evaluatedCount + 1,
             isExhaustive: isExhaustive,

@@ -5,12 +5,12 @@ package import NanoFlow
 ///
 /// Layers are alike, so a few are simulated: with T(n) the time of n layers, that of L is
 /// T(2) + (L - 2) (T(4) - T(2)) / 2. Batches are cut once for all plans with the same nano-batches.
-package struct StepPredictor {
+package struct StepPredictor: Sendable {
     private let device: any DeviceModel
     private let batch: Batch
     private let layerCount: Int
     private let graphs: [OperationGraph]
-    private var nanoGraphs: [Cut: [NanoGraph]] = [:]
+    private var nanoGraphs: [Cut: [(graph: NanoGraph, durations: [Double])]] = [:]
 
     private struct Cut: Hashable {
         let shares: [Double]
@@ -37,11 +37,12 @@ package struct StepPredictor {
     /// Seconds of a step; nil where the plan comes to a standstill on this batch.
     package mutating func seconds(_ plan: PipelinePlan) -> Double? {
         var times: [Double] = []
-        for (graph, nanoGraph) in zip(graphs, cut(plan)) {
-            guard let arranged = ArrangedPlan(plan, nanoGraph, layerCount: graph.layerCount) else {
+        for (graph, cut) in zip(graphs, cut(plan)) {
+            guard let arranged = ArrangedPlan(plan, cut.graph, layerCount: graph.layerCount) else {
                 return nil
             }
-            times.append(StepSimulation.run(arranged, on: device).seconds)
+            times.append(
+                StepSimulation.run(arranged, durations: cut.durations, on: device).seconds)
         }
         return ofAllLayers(times)
     }
@@ -92,10 +93,12 @@ package struct StepPredictor {
         return sums.values.max() ?? 0
     }
 
-    private mutating func cut(_ plan: PipelinePlan) -> [NanoGraph] {
+    private mutating func cut(
+        _ plan: PipelinePlan
+    ) -> [(graph: NanoGraph, durations: [Double])] {
         let cut = Cut(shares: plan.nanoBatches, whole: plan.whole)
         if let known = nanoGraphs[cut] { return known }
-        let made = split(cut)
+        let made = split(cut).map { ($0, StepSimulation.durations($0, on: device)) }
         nanoGraphs[cut] = made
         return made
     }

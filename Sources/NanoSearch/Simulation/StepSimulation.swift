@@ -20,7 +20,7 @@ package struct SimulatedStep: Sendable, Hashable {
 /// Work flows: between two moments at which an operation begins or ends every operation at work has
 /// one speed. As in the executor a lane runs its operations in their order, each when what it depends
 /// on has ended, and units take the first of their lanes that has something ready.
-package struct StepSimulation {
+package struct StepSimulation: ~Copyable {
     private let arranged: ArrangedPlan
     private let device: any DeviceModel
     private let groups: [Group]
@@ -41,15 +41,34 @@ package struct StepSimulation {
         let prefetchRate: Double
     }
 
-    /// The step's time on the device; durations are looked up once for each kind and nano-batch,
-    /// since layers are alike.
+    /// The step's time on the device.
     package static func run(_ arranged: ArrangedPlan, on device: any DeviceModel) -> SimulatedStep {
-        var simulation = StepSimulation(arranged, device)
+        run(arranged, durations: durations(arranged.graph, on: device), on: device)
+    }
+
+    /// The seconds of each nano-operation alone; looked up once for each kind and nano-batch, since
+    /// layers are alike.
+    static func durations(_ graph: NanoGraph, on device: any DeviceModel) -> [Double] {
+        var known: [DurationKey: Double] = [:]
+        return graph.operations.map { operation in
+            let key = DurationKey(kind: operation.kind, nanoBatch: operation.nanoBatch)
+            if let seconds = known[key] { return seconds }
+            let seconds = device.seconds(of: operation, in: graph.layout)
+            known[key] = seconds
+            return seconds
+        }
+    }
+
+    /// The step's time where the nano-operations' times alone are known.
+    static func run(
+        _ arranged: ArrangedPlan, durations: [Double], on device: any DeviceModel
+    ) -> SimulatedStep {
+        var simulation = StepSimulation(arranged, durations, device)
         while simulation.advance() {}
         return SimulatedStep(seconds: simulation.now, events: simulation.events)
     }
 
-    private init(_ arranged: ArrangedPlan, _ device: any DeviceModel) {
+    private init(_ arranged: ArrangedPlan, _ durations: [Double], _ device: any DeviceModel) {
         (self.arranged, self.device) = (arranged, device)
         let plan = arranged.plan
         groups = plan.units.map { unit in
@@ -60,15 +79,8 @@ package struct StepSimulation {
             return Group(
                 share: unit.share, lanes: named + others, prefetchRate: unit.prefetchRate)
         }
-        var known: [DurationKey: Double] = [:]
         let operations = arranged.graph.operations
-        remaining = operations.map { operation in
-            let key = DurationKey(kind: operation.kind, nanoBatch: operation.nanoBatch)
-            if let seconds = known[key] { return seconds }
-            let seconds = device.seconds(of: operation, in: arranged.graph.layout)
-            known[key] = seconds
-            return seconds
-        }
+        remaining = durations
         positions = arranged.lanes.map { _ in 0 }
         begins = operations.map { _ in nil }
         ends = begins

@@ -3,6 +3,45 @@ import NanoDevice
 package import NanoFlow
 import NanoModel
 
+/// What tuning has found, with what its report needs.
+package struct TuneResult: Sendable {
+    package let tuning: Tuning
+    package let roofs: PipelineDrawing.Roofs
+    /// One layer of the plan that overlaps most often, or of the first, as it ran; SVG.
+    package let pipeline: String?
+    package let layerCount: Int
+    fileprivate let workModel: WorkModel
+
+    /// Matrix products with their rates, GOP/s, by rows.
+    var operationRates:
+        [(kind: NanoFlow.Operation.Kind, rates: [(place: Double, value: Double)])]
+    {
+        let graph = ProfileCase(decodes: 1, context: 1).nanoGraph(layerCount: 1)
+        return graph.operations.filter { $0.kind.isProduct || $0.kind == .lmHead }.map { operation in
+            let work = workModel.work(of: operation, in: graph.layout).operations
+            let rates = tuning.device.measuredSeconds(operation.kind).map {
+                (place: $0.rows, value: work * $0.rows / $0.seconds / 1e9)
+            }
+            return (operation.kind, rates)
+        }
+    }
+
+    /// How fast decode attention reads.
+    var attentionInWords: String {
+        let graph = ProfileCase(decodes: 1, context: 1).nanoGraph(layerCount: 1)
+        guard let attention = graph.operations.first(where: { $0.kind == .decodeAttention }) else {
+            return ""
+        }
+        let bytes = workModel.work(of: attention, in: graph.layout).bytes
+        let seconds = tuning.device.decodeSeconds
+        let rate = bytes / seconds.perBlock
+        return "Decode attention takes \(decimal(seconds.perSequence * 1e6, 1)) microseconds for each "
+            + "sequence and layer and \(decimal(seconds.perBlock * 1e6, 2)) for each block of "
+            + "\(KVArena.blockSize) positions: it reads \(decimal(rate / 1e9, 1)) GB/s, "
+            + "\(percent(rate / roofs.bytes)) of the roof."
+    }
+}
+
 /// Tunes a model that is loaded and serves nobody, and leaves the results where engines look.
 package struct TuneRun: Sendable {
     /// All arrive at once.
@@ -26,27 +65,58 @@ package struct TuneRun: Sendable {
     package func run(
         _ loaded: LoadedModel, _ source: ModelSource, _ settings: EngineSettings,
         _ fingerprint: PlanFingerprint, _ progress: @escaping (String, Double) -> Void
-    ) -> Tuning {
+    ) -> TuneResult {
         let start = ContinuousClock.now
         let model = source.model
         let depth = Self.profiledLayerCount(model, settings)
         let path = TuningFiles.path(.profiles, for: fingerprint)
         let known = MachineProfile.read(
             path, for: fingerprint, layerCount: depth, unitCount: settings.threadCount)
+        progress("measuring the roofs", 0)
+        let roofs = Self.roofs(settings)
         progress("preparing the cache", 0)
+        let bench = StepBench(loaded, limits: settings.limits)
         var tuner = Tuner(
             Tuner<StepBench>.Task(
                 layerCount: model.layerCount, limits: settings.limits,
                 unitCount: settings.threadCount, requests: requests, seconds: seconds),
             profile: known
                 ?? MachineProfile(fingerprint, layerCount: depth, unitCount: settings.threadCount),
-            runner: StepBench(loaded, limits: settings.limits),
+            runner: bench,
             elapsed: { start.duration(to: .now) / .seconds(1) },
             save: { profile in write(path) { try profile.write(to: path) } }, progress: progress)
         let tuning = tuner.run()
         let plans = planPath ?? TuningFiles.path(.plans, for: fingerprint)
         write(plans) { try PlanFile(tuning.table, for: fingerprint).write(to: plans) }
-        return tuning
+        return TuneResult(
+            tuning: tuning, roofs: roofs,
+            pipeline: Self.drawing(tuning, bench, roofs, settings, model),
+            layerCount: model.layerCount, workModel: loaded.history.workModel)
+    }
+
+    private static func roofs(_ settings: EngineSettings) -> PipelineDrawing.Roofs {
+        let cpus = Machine.current().allowedCPUs
+        return PipelineDrawing.Roofs(
+            operations: PeakMeasurement.operations(
+                settings.precision.peakKind, threads: settings.threadCount, cpus: cpus),
+            bytes: PeakMeasurement.readBandwidth(threads: settings.threadCount, cpus: cpus))
+    }
+
+    /// Runs a few layers once more: as many as the timeline holds.
+    private static func drawing(
+        _ tuning: Tuning, _ bench: StepBench, _ roofs: PipelineDrawing.Roofs,
+        _ settings: EngineSettings, _ model: ModelConfiguration
+    ) -> String? {
+        let shape = tuning.shapes.first { $0.winner.numbers != nil } ?? tuning.shapes.first
+        guard let shape,
+            bench.run(
+                shape.entry.batch, shape.winner.plan, layerCount: min(model.layerCount, 8)) != nil,
+            let excerpt = bench.lastTrace(unitCount: settings.threadCount)?.excerpt
+        else { return nil }
+        return PipelineDrawing(
+            excerpt, unitCount: settings.threadCount, roofs: roofs,
+            title: "\(model.name), \(shape.winner.numbers?.text ?? "sequential")"
+        ).svg
     }
 
     private func write(_ path: String, _ body: () throws -> Void) {

@@ -1,3 +1,5 @@
+import Dispatch
+import NanoDevice
 package import NanoFlow
 import NanoModel
 
@@ -167,15 +169,23 @@ package struct Tuner<Runner: StepRunner> {
         let space = SearchSpace(
             sharings: SearchSpace.Sharing.candidates(unitCount: task.unitCount))
         let entries = classes.entries(count: Self.classCount, share: Self.classShare)
-        return entries.enumerated().map { index, entry in
-            progress("searching plans", Double(index) / Double(entries.count))
-            let predictor = predictor(entry.batch, device)
+        let predictors = entries.map { predictor($0.batch, device) }
+        progress("searching plans for \(entries.count) shapes of batches", 0)
+        // The execution units sleep meanwhile.
+        let (graph, found) = (graph, Locked([Int: PlanSearch.Result]()))
+        DispatchQueue.concurrentPerform(iterations: entries.count) { index in
             let result = PlanSearch.run(
-                space, graph, predictor, bestMemoryFactor: device.bestMemoryFactor)
-            return Tuning.Shape(
-                entry: entry, timeShare: entry.seconds / classes.seconds, search: result,
-                kinds: predictor.sequentialKinds,
-                candidates: candidates(result, entry.batch, predictor))
+                space, graph, predictors[index], bestMemoryFactor: device.bestMemoryFactor)
+            found.withLock { $0[index] = result }
+        }
+        let results = found.withLock { $0 }
+        return entries.indices.compactMap { index in
+            results[index].map { result in
+                Tuning.Shape(
+                    entry: entries[index], timeShare: entries[index].seconds / classes.seconds,
+                    search: result, kinds: predictors[index].sequentialKinds,
+                    candidates: candidates(result, entries[index].batch, predictors[index]))
+            }
         }
     }
 

@@ -66,10 +66,13 @@ package struct Tuning: Sendable {
             return candidates.indices.filter { $0 == 0 || gain($0) * factor >= best }
         }
 
-        /// Takes the fastest, or the sequential plan where that gains less than 1 %.
+        /// What a plan must gain for a batch to be cut: about as far as gains are off.
+        package static let leastGain = 1.02
+
+        /// Takes the fastest, or the sequential plan where that gains too little.
         mutating func choose() {
             let best = candidates.indices.max { gain($0) < gain($1) } ?? 0
-            chosen = gain(best) >= 1.01 ? best : 0
+            chosen = gain(best) >= Self.leastGain ? best : 0
         }
     }
 
