@@ -68,7 +68,9 @@ let package = Package(
             exclude: ["Fixtures"]),
         .testTarget(
             name: "NanoSearchTests",
-            dependencies: ["NanoSearch", "NanoFlow", "NanoModel", "NanoTestSupport"]),
+            dependencies: [
+                "NanoSearch", "NanoFlow", "NanoModel", "NanoDevice", "NanoTestSupport",
+            ]),
         .testTarget(
             name: "NanoServerTests",
             dependencies: [

@@ -95,8 +95,12 @@ package final class ExecutionUnits: @unchecked Sendable {
         var walk = UnitWalk(unit: unit, times: times, timeline: timeline)
         while awaitProgram(next) {
             let slot = slots[Int(next) % Self.slotCount]
-            walk.walk(slot)
-            if slot.announceOnce() { completed.advance(to: next) }
+            if slot.roles[unit].isIdle {
+                wait(for: next)
+            } else {
+                walk.walk(slot)
+                if slot.announceOnce() { completed.advance(to: next) }
+            }
             slot.departed.wrappingAdd(1, ordering: .releasing)
             next &+= 1
         }

@@ -52,6 +52,16 @@ package struct UnitRole: Sendable, Hashable {
     /// Bytes asked for and not yet read, at most, but for a run of the last tile.
     package let windowByteCount: Int
 
+    /// Takes no part in the program, and sleeps until it has ended.
+    package static let idle = UnitRole()
+
+    package var isIdle: Bool { lanes.isEmpty }
+
+    private init() {
+        lanes = []
+        (askRate, windowByteCount) = (0, 0)
+    }
+
     package init(lanes: [Int], askRate: Int = 0, windowByteCount: Int = 0) {
         precondition(
             !lanes.isEmpty && lanes.count <= Self.maxLaneCount,

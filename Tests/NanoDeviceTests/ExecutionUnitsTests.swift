@@ -137,8 +137,11 @@ private final class CheckedProgram: TiledProgram, @unchecked Sendable {
             lanes[Int.random(in: 0..<laneCount, using: &random)].append(index)
         }
         self.lanes = lanes
-        roles = (0..<unitCount).map { _ in
-            UnitRole(
+        // Some take no part, but never all of them.
+        let worker = Int.random(in: 0..<unitCount, using: &random)
+        roles = (0..<unitCount).map { unit in
+            if unit != worker, Int.random(in: 0..<4, using: &random) == 0 { return .idle }
+            return UnitRole(
                 lanes: Array(0..<laneCount).shuffled(using: &random),
                 askRate: laneCount > 1 ? Int.random(in: 0...1, using: &random) : 0,
                 windowByteCount: Int.random(in: 0...500, using: &random))
@@ -152,7 +155,7 @@ private final class CheckedProgram: TiledProgram, @unchecked Sendable {
     /// What went wrong; nil when every tile ran once behind its dependencies.
     var failure: String? {
         let faulty = fault.load(ordering: .relaxed)
-        if faulty >= 0 { return "operation \(faulty) ran too early or on an unknown unit" }
+        if faulty >= 0 { return "operation \(faulty) ran too early or on a wrong unit" }
         for index in counts.indices {
             for tile in 0..<16 where marks[16 * index + tile] != (tile < counts[index] ? 1 : 0) {
                 return "tile \(tile) of \(index) ran \(marks[16 * index + tile]) times"
@@ -173,7 +176,7 @@ private final class CheckedProgram: TiledProgram, @unchecked Sendable {
     func run(operation: Int, tile: Int, unit: Int, ahead: Ahead?) {
         // As a product: it asks for some of what is named.
         if let ahead { ahead.pointee.run = min(ahead.pointee.run + 1, ahead.pointee.run_count) }
-        if unit < 0 || unit >= roles.count { fault.store(operation, ordering: .relaxed) }
+        if unit < 0 || unit >= roles.count || roles[unit].isIdle { fault.store(operation, ordering: .relaxed) }
         for dependency in edges[operation] {
             for other in 0..<counts[dependency] where marks[16 * dependency + other] != 1 {
                 fault.store(operation, ordering: .relaxed)

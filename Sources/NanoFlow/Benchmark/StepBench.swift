@@ -17,9 +17,11 @@ package struct StepTimes: Codable, Sendable, Hashable {
 
 /// Runs steps that are made up.
 package protocol StepRunner {
-    /// Runs the batch with so many of the model's layers; nil where the plan would come to a
-    /// standstill on it.
-    mutating func run(_ batch: Batch, _ plan: PipelinePlan, layerCount: Int) -> StepTimes?
+    /// Runs the batch with so many of the model's layers on so many units, or on all; nil where the
+    /// plan would come to a standstill on it.
+    mutating func run(
+        _ batch: Batch, _ plan: PipelinePlan, layerCount: Int, units: Int?
+    ) -> StepTimes?
 }
 
 /// Runs made-up steps on a pipeline that serves nobody, and says how long they take.
@@ -58,22 +60,28 @@ package struct StepBench: StepRunner {
         }
     }
 
-    package func run(_ batch: Batch, _ plan: PipelinePlan, layerCount: Int) -> StepTimes? {
+    package func run(
+        _ batch: Batch, _ plan: PipelinePlan, layerCount: Int, units: Int? = nil
+    ) -> StepTimes? {
         let graph = OperationGraph.decoder(layerCount: layerCount)
         let own = batch.withoutBlocks
         let layout = BatchLayout(own, shares: plan.nanoBatches, alignment: KVArena.blockSize)
         let nanoGraph = graph.split(
             into: NanoBatches(layout, whole: plan.whole), blockSize: KVArena.blockSize)
-        guard let arranged = ArrangedPlan(plan, nanoGraph, layerCount: layerCount) else {
+        guard var arranged = ArrangedPlan(plan, nanoGraph, layerCount: layerCount) else {
             return nil
         }
+        arranged.unitLimit = units
         let before = OperationTimes(loaded.unitTimes)
         loaded.pipeline.wait(for: loaded.pipeline.launch(own, arranged))
         loaded.pipeline.waitUntilIdle()
         let times = OperationTimes(loaded.unitTimes) - before
+        // Seconds a unit on average, of those that took part.
+        let scale = Double(times.unitCount) / Double(min(units ?? .max, times.unitCount))
         return StepTimes(
-            kinds: Dictionary(uniqueKeysWithValues: times.entries.map { ($0.kind, $0.seconds) }),
-            waitingSeconds: times.waitingSeconds)
+            kinds: Dictionary(
+                uniqueKeysWithValues: times.entries.map { ($0.kind, $0.seconds * scale) }),
+            waitingSeconds: times.waitingSeconds * scale)
     }
 
     /// What the units did in the step that ran last; nil: it was too long for the timeline.

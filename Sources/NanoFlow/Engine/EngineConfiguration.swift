@@ -38,10 +38,14 @@ package struct PipelineChoice: Sendable, Hashable {
     package var tokenBudget: Int?
     /// Whether a step is formed while the one before it runs.
     package var schedulesAhead: Bool
+    /// What ``PipelineMode/auto`` chooses from; nil: the plans that the engine was started with.
+    package var plans: PlanTable?
 
     package init(
-        mode: PipelineMode = .auto, tokenBudget: Int? = nil, schedulesAhead: Bool = true
+        mode: PipelineMode = .auto, tokenBudget: Int? = nil, schedulesAhead: Bool = true,
+        plans: PlanTable? = nil
     ) {
+        self.plans = plans
         self.mode = mode
         self.tokenBudget = tokenBudget
         self.schedulesAhead = schedulesAhead

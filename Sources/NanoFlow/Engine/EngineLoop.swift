@@ -28,7 +28,7 @@ struct EngineLoop: ~Copyable {
     }
 
     private mutating func choose(_ choice: PipelineChoice) {
-        pipeline.planner.mode = choice.mode
+        pipeline.planner.choose(choice.mode, table: choice.plans)
         schedulesAhead = choice.schedulesAhead
         scheduler.setTokenBudget(choice.tokenBudget ?? pipeline.planner.tokenBudget)
     }

@@ -7,6 +7,8 @@ package struct ArrangedPlan: Sendable {
     /// Indices of nano-operations.
     package let lanes: [[Int]]
     package let plan: PipelinePlan
+    /// Units that take part; nil: all.
+    package var unitLimit: Int?
 
     /// Repeats the plan's layer over all layers.
     ///
@@ -61,8 +63,10 @@ extension ArrangedPlan {
         let rates = plan.units.map { askRate($0, model) }
         var ends: [Double] = []
         for unit in plan.units { ends.append((ends.last ?? 0) + unit.share) }
+        let activeCount = min(unitLimit ?? unitCount, unitCount)
         return (0..<unitCount).map { unit in
-            let middle = (Double(unit) + 0.5) / Double(unitCount)
+            guard unit < activeCount else { return .idle }
+            let middle = (Double(unit) + 0.5) / Double(activeCount)
             let index = ends.firstIndex { middle < $0 } ?? ends.count - 1
             let share = plan.units[index]
             let preferred = share.lanes.compactMap { name in

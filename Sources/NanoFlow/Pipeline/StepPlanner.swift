@@ -6,8 +6,10 @@ import NanoDevice
 package struct StepPlanner: Sendable {
     package let graph: OperationGraph
     private let sequential: PipelinePlan
-    private let tables: [PipelineMode: PlanTable]
-    package var mode: PipelineMode
+    private var tables: [PipelineMode: PlanTable]
+    /// What ``PipelineMode/auto`` chooses from unless it is told otherwise.
+    private let own: PlanTable
+    private var mode: PipelineMode
 
     /// - Parameters:
     ///   - graph: The model's operations.
@@ -17,10 +19,18 @@ package struct StepPlanner: Sendable {
         self.graph = graph
         self.mode = mode
         sequential = .sequential(graph)
+        own = table ?? .generated(graph)
         tables = [
             .sequential: PlanTable(), .nanoBatched: PlanTable(.nanoBatched(graph)),
-            .overlapped: PlanTable(.overlapped(graph)), .auto: table ?? .generated(graph),
+            .overlapped: PlanTable(.overlapped(graph)), .auto: own,
         ]
+    }
+
+    /// Runs plans of the mode from now on; ``PipelineMode/auto`` chooses from the table, or where
+    /// that is nil from its own.
+    package mutating func choose(_ mode: PipelineMode, table: PlanTable? = nil) {
+        self.mode = mode
+        tables[.auto] = table ?? own
     }
 
     /// Tokens that steps are formed of at most, where the plans say so.

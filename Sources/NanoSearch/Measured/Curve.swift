@@ -1,15 +1,15 @@
 /// A quantity measured at some places, with straight lines between them.
-struct Curve: Sendable, Hashable {
+package struct Curve: Sendable, Hashable {
     /// By ascending place.
     private(set) var points: [(place: Double, value: Double)] = []
 
     /// Several values at one place count as their median.
-    init(_ values: [Double: [Double]]) {
+    package init(_ values: [Double: [Double]]) {
         points = values.map { ($0.key, $0.value.median) }.sorted { $0.place < $1.place }
     }
 
     /// Beyond the last place it goes on as between the last two; before the first it stays the same.
-    func callAsFunction(_ place: Double) -> Double {
+    package func callAsFunction(_ place: Double) -> Double {
         guard let first = points.first, let last = points.last else { return 0 }
         if place <= first.place || points.count == 1 { return first.value }
         let upper = points.firstIndex { $0.place >= place } ?? points.count - 1
@@ -20,11 +20,11 @@ struct Curve: Sendable, Hashable {
             : a.value + slope * (place - a.place)
     }
 
-    static func == (a: Curve, b: Curve) -> Bool {
+    package static func == (a: Curve, b: Curve) -> Bool {
         a.points.elementsEqual(b.points) { $0 == $1 }
     }
 
-    func hash(into hasher: inout Hasher) {
+    package func hash(into hasher: inout Hasher) {
         for point in points {
             hasher.combine(point.place)
             hasher.combine(point.value)
@@ -33,12 +33,12 @@ struct Curve: Sendable, Hashable {
 }
 
 /// A time that is made of two parts, each proportional to a number: a x + b y.
-struct TwoPartTime: Sendable, Hashable {
-    private(set) var perX = 0.0
-    private(set) var perY = 0.0
+package struct TwoPartTime: Sendable, Hashable {
+    package private(set) var perX = 0.0
+    package private(set) var perY = 0.0
 
     /// The parts with the least sum of squared relative errors; neither is negative.
-    init(_ samples: [(x: Double, y: Double, seconds: Double)]) {
+    package init(_ samples: [(x: Double, y: Double, seconds: Double)]) {
         var (xx, xy, yy, x1, y1) = (0.0, 0.0, 0.0, 0.0, 0.0)
         for sample in samples where sample.seconds > 0 {
             let (x, y) = (sample.x / sample.seconds, sample.y / sample.seconds)
@@ -55,7 +55,7 @@ struct TwoPartTime: Sendable, Hashable {
         (perX, perY) = yy > 0 && (perY > 0 || perX <= 0) ? (0, y1 / yy) : (xx > 0 ? x1 / xx : 0, 0)
     }
 
-    func callAsFunction(_ x: Double, _ y: Double) -> Double { perX * x + perY * y }
+    package func callAsFunction(_ x: Double, _ y: Double) -> Double { perX * x + perY * y }
 }
 
 extension [Double] {

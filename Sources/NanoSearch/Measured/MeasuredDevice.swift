@@ -17,6 +17,8 @@ package struct MeasuredDevice: DeviceModel {
     /// What operations take on a share of the units beside others, as multiples of their unit
     /// seconds alone.
     package private(set) var shares: [Interference] = []
+    /// Operations alone on fewer units, those on the fewest first.
+    package private(set) var fewerUnits: [OnFewerUnits] = []
     /// What the reference takes now.
     package var referenceSeconds = 1.0
 
@@ -28,9 +30,17 @@ package struct MeasuredDevice: DeviceModel {
         package let factors: CoIssue
     }
 
+    /// How fast operations are on some of the units, with nothing beside them.
+    package struct OnFewerUnits: Sendable, Hashable {
+        package let units: Int
+        /// Of the speed on all units.
+        package let product: Double
+        package let memory: Double
+    }
+
     /// - Parameter profile: Of the machine; steps that it lacks are left out.
     package init(_ profile: MachineProfile) {
-        let steps = profile.measurements.filter { $0.step.sharing == nil }
+        let steps = profile.measurements.filter { $0.step.sharing == nil && $0.step.units == nil }
         var values: [NanoFlow.Operation.Kind: [Double: [Double]]] = [:]
         var decodes: [(x: Double, y: Double, seconds: Double)] = []
         var prefills = decodes
@@ -65,10 +75,20 @@ package struct MeasuredDevice: DeviceModel {
         let waiting = TwoPartTime(waits)
         (handover, waitingShare) = (waiting.perX, waiting.perY)
         for measurement in profile.measurements {
+            if let units = measurement.step.units, let all = profile[measurement.step.onAllUnits] {
+                let speed = { (isWanted: (NanoFlow.Operation.Kind) -> Bool) in
+                    all.median.seconds(isWanted) / measurement.median.seconds(isWanted)
+                }
+                fewerUnits.append(
+                    OnFewerUnits(
+                        units: units, product: speed(\.isProduct),
+                        memory: speed { $0.resource == .memory }))
+            }
             guard let sharing = measurement.step.sharing else { continue }
             let found = interference(measurement, sharing, layerCount: profile.layerCount)
             if sharing.prefetchRate > 0 { coIssues.append(found) } else { shares.append(found) }
         }
+        fewerUnits.sort { $0.units < $1.units }
     }
 
     /// What the kinds of an overlapped step took, over what they take alone.
@@ -82,16 +102,13 @@ package struct MeasuredDevice: DeviceModel {
             if operation.kind.isProduct { product += seconds }
             if operation.kind.resource == .memory { memory += seconds }
         }
-        let times = measurement.median.kinds
-        let seen = { (isWanted: (NanoFlow.Operation.Kind) -> Bool) in
-            times.filter { isWanted($0.key) }.values.reduce(0, +)
-        }
+        let times = measurement.median
         return Interference(
             sharing: sharing, reading: product > 0 ? memory / product : 0,
             factors: Self.whileTogether(
                 CoIssue(
-                    product: product > 0 ? seen(\.isProduct) / product : 1,
-                    memory: memory > 0 ? seen { $0.resource == .memory } / memory : 1),
+                    product: product > 0 ? times.seconds(\.isProduct) / product : 1,
+                    memory: memory > 0 ? times.seconds { $0.resource == .memory } / memory : 1),
                 rate: sharing.prefetchRate))
     }
 
@@ -173,6 +190,13 @@ package struct MeasuredDevice: DeviceModel {
     }
 }
 
+extension StepTimes {
+    /// Of some kinds together.
+    fileprivate func seconds(_ isWanted: (NanoFlow.Operation.Kind) -> Bool) -> Double {
+        kinds.filter { isWanted($0.key) }.values.reduce(0, +)
+    }
+}
+
 /// What attention does for the rows of a nano-operation.
 private struct AttentionWork {
     var rows = 0.0
@@ -196,6 +220,12 @@ private struct AttentionWork {
 }
 
 extension ProfileCase {
+    fileprivate var onAllUnits: ProfileCase {
+        var step = self
+        step.units = nil
+        return step
+    }
+
     func nanoGraph(layerCount: Int) -> NanoGraph {
         let graph = OperationGraph.decoder(layerCount: layerCount)
         let plan = plan(graph)

@@ -11,11 +11,14 @@ package struct ProfileCase: Codable, Sendable, Hashable {
     package var position = 0
     /// How resources share the device, with two nano-batches of equal size; nil: in sequence.
     package var sharing: SearchSpace.Sharing?
+    /// Execution units that take part; nil: all.
+    package var units: Int?
 
     package init(
         decodes: Int = 0, context: Int = 0, chunks: [Int] = [], position: Int = 0,
-        sharing: SearchSpace.Sharing? = nil
+        sharing: SearchSpace.Sharing? = nil, units: Int? = nil
     ) {
+        self.units = units
         (self.decodes, self.context) = (decodes, context)
         (self.chunks, self.position) = (chunks, position)
         self.sharing = sharing
@@ -60,9 +63,10 @@ extension ProfileCase {
     ///
     /// - Parameters:
     ///   - limits: Of the engine.
+    ///   - unitCount: Of the engine.
     ///   - sharings: How resources may share the device.
     package static func all(
-        _ limits: Scheduler.Limits, sharings: [SearchSpace.Sharing]
+        _ limits: Scheduler.Limits, unitCount: Int, sharings: [SearchSpace.Sharing]
     ) -> [ProfileCase] {
         let longest = limits.sequenceLength - 1
         var cases: [ProfileCase] = []
@@ -90,6 +94,11 @@ extension ProfileCase {
                     ProfileCase(
                         decodes: decodes, context: min(context, longest), sharing: sharing))
             }
+        }
+        for units in Set([1, unitCount / 4, unitCount / 2]) where 0 < units && units < unitCount {
+            cases.append(
+                ProfileCase(
+                    decodes: decodes, context: min(contexts[2], longest), units: units))
         }
         var seen = Set<ProfileCase>()
         return cases.filter { seen.insert($0).inserted }.sorted { $0.cost < $1.cost }

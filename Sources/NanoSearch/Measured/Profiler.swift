@@ -51,7 +51,8 @@ package struct Profiler {
                 guard hasTime() else { return }
                 guard
                     let times = runner.run(
-                        step.batch, step.plan(graph), layerCount: graph.layerCount)
+                        step.batch, step.plan(graph), layerCount: graph.layerCount,
+                        units: step.units)
                 else { continue }
                 profile.add(times, to: step)
                 done += 1

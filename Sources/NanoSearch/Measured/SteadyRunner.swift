@@ -24,15 +24,17 @@ package struct SteadyRunner<Runner: StepRunner> {
             context: min(320, limits.sequenceLength - 1))
     }
 
-    /// Runs the batch with so many layers.
+    /// Runs the batch with so many layers on so many units, or on all.
     ///
     /// - Returns: Its times in units of the reference's; nil where the plan would come to a
     ///   standstill.
     package mutating func run(
-        _ batch: Batch, _ plan: PipelinePlan, layerCount: Int
+        _ batch: Batch, _ plan: PipelinePlan, layerCount: Int, units: Int? = nil
     ) -> StepTimes? {
         let first = before ?? referenceStep()
-        guard let times = runner.run(batch, plan, layerCount: layerCount) else { return nil }
+        guard let times = runner.run(batch, plan, layerCount: layerCount, units: units) else {
+            return nil
+        }
         let second = referenceStep()
         before = second
         return times.scaled(by: 2 / (first + second))
@@ -40,7 +42,9 @@ package struct SteadyRunner<Runner: StepRunner> {
 
     private mutating func referenceStep() -> Double {
         let plan = PipelinePlan.sequential(.decoder(layerCount: layerCount))
-        guard let times = runner.run(reference.batch, plan, layerCount: layerCount) else {
+        guard
+            let times = runner.run(reference.batch, plan, layerCount: layerCount, units: nil)
+        else {
             preconditionFailure("The model's own order must respect all dependencies.")
         }
         referenceSeconds.append(times.seconds)

@@ -146,7 +146,22 @@ package struct TuningReport {
                     ]
                 }),
             .paragraph(result.attentionInWords),
-        ]
+        ] + fewerUnits
+    }
+
+    private var fewerUnits: [ReportDocument.Block] {
+        let rows = tuning.device.fewerUnits.map { entry in
+            [
+                "\(entry.units) of \(tuning.profile.unitCount)", percent(entry.product),
+                percent(entry.memory),
+            ]
+        }
+        return rows.isEmpty
+            ? []
+            : [
+                .table(["execution units", "products", "reading"], rows: rows),
+                .paragraph("Speed alone on fewer units, as a part of that on all."),
+            ]
     }
 
     private var interference: [ReportDocument.Block] {

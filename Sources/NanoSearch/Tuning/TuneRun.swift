@@ -50,6 +50,8 @@ package struct TuneRun: Sendable {
     package var seconds: Double
     /// Where the plans go; nil: where engines look for them.
     package var planPath: String?
+    /// Where the profile lies; nil: in the folder of caches.
+    package var profilePath: String?
     /// Told of what could not be written.
     package var warn: @Sendable (String) -> Void
 
@@ -69,7 +71,7 @@ package struct TuneRun: Sendable {
         let start = ContinuousClock.now
         let model = source.model
         let depth = Self.profiledLayerCount(model, settings)
-        let path = TuningFiles.path(.profiles, for: fingerprint)
+        let path = profilePath ?? TuningFiles.path(.profiles, for: fingerprint)
         let known = MachineProfile.read(
             path, for: fingerprint, layerCount: depth, unitCount: settings.threadCount)
         progress("measuring the roofs", 0)

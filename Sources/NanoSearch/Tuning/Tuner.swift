@@ -93,7 +93,8 @@ package struct Tuner<Runner: StepRunner> {
 
     private mutating func makeProfile() -> MeasuredDevice {
         let sharings = SearchSpace.Sharing.candidates(unitCount: task.unitCount)
-        let cases = ProfileCase.all(task.limits, sharings: sharings)
+        let cases = ProfileCase.all(
+            task.limits, unitCount: task.unitCount, sharings: sharings)
         let (elapsed, save, progress) = (elapsed, save, progress)
         let end = Self.profileShare * task.seconds
         var saved = elapsed()
