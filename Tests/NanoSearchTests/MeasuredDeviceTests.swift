@@ -81,13 +81,12 @@ import Testing
         #expect(abs(one.memory - 0.8) < 0.05, "\(one)")
     }
 
-    @Test func stepsInSequenceNeedNoSimulation() throws {
+    @Test func stepsInSequenceNeedNoSimulation() {
         let device = MeasuredDevice(Self.profile(MadeUpMachine(seed: 5)).profile)
         for batch in Self.batches {
             var predictor = StepPredictor(
                 batch, layerCount: 12, graph: { .decoder(layerCount: $0) }, on: device)
-            let simulated = try #require(
-                predictor.seconds(.sequential(.decoder(layerCount: 12))))
+            let simulated = predictor.seconds(.sequential(.decoder(layerCount: 12))) ?? 0
             #expect(abs(predictor.sequentialSeconds / simulated - 1) < 0.002)
         }
     }

@@ -96,7 +96,8 @@ import Testing
 
     @Test func gainsWeighPredictionAndMeasurement() {
         let graph = OperationGraph.decoder(layerCount: 2)
-        let batch = Batch(step: 1, items: [.decode(slot: 0, position: 70)])
+        let batch = Batch(
+            step: 1, items: (0..<64).map { .decode(slot: $0, position: 1500) })
         var classes = ShapeClasses()
         classes.add(batch, seconds: 1)
         let entry = classes.entries(count: 1, share: 0)[0]
@@ -119,5 +120,8 @@ import Testing
         let one = shape([1], [1], predicted: 0.9).gain(1)
         let five = shape([1, 1, 1, 1, 1], [1, 1, 1, 1, 1], predicted: 0.9).gain(1)
         #expect(1 < five && five < one && one < 1 / 0.9)
+        // No plan is a hundred times as fast.
+        let lucky = shape([1, 1, 1], [0.01, 0.01, 0.01], predicted: 0.9).gain(1)
+        #expect(lucky <= search.potential)
     }
 }

@@ -40,6 +40,10 @@ struct PlanReason {
     }
 
     private var sequential: String {
+        guard shape.search.potential >= Tuning.Shape.leastGain else {
+            return "Not cut: were all reading hidden behind the rest, the step would be "
+                + "\(percent(shape.search.potential - 1, 1)) faster at most."
+        }
         guard shape.candidates.count > 1 else {
             let best = shape.search.ranked.first { $0.numbers != nil }
             let loss = (best?.seconds ?? 0) / shape.candidates[0].predictedSeconds - 1

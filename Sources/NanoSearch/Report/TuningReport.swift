@@ -42,8 +42,8 @@ package struct TuningReport {
                     ]
                 }),
             .paragraph(
-                "Predicted for the whole workload. Of those within 1 % of the fastest the smallest is "
-                    + "taken: shorter steps answer sooner."),
+                "Predicted for the whole workload. Of those within 2 % of the fastest the largest is "
+                    + "taken: a larger batch reads the weights less often, whatever noise says."),
         ]
     }
 

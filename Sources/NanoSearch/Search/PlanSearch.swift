@@ -26,6 +26,8 @@ package struct PlanSearch {
         package let lowerBound: Double
 
         package var best: PlanCandidate { ranked[0] }
+        /// How many times as fast as the sequential plan a plan of any kind can be.
+        package var potential: Double { sequential.seconds / lowerBound }
         /// What the best plan may have missed at most, as a part of its time.
         package var gap: Double { max(0, 1 - lowerBound / best.seconds) }
     }

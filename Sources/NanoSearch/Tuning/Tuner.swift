@@ -46,9 +46,9 @@ package struct Tuner<Runner: StepRunner> {
     /// A plan this much slower than the sequential one in prediction is not run at all, and one this
     /// much slower than the best not again.
     private static var hopeless: Double { 1.03 }
-    /// Of several numbers of tokens in a step the smallest is taken that is this close to the fastest:
-    /// shorter steps, earlier tokens.
-    private static var closeEnough: Double { 0.99 }
+    /// Of several numbers of tokens in a step the largest is taken that is this close to the fastest: a
+    /// larger batch reads the weights less often, whatever noise says.
+    private static var closeEnough: Double { 0.98 }
 
     /// - Parameters:
     ///   - task: What to tune for.
@@ -70,14 +70,13 @@ package struct Tuner<Runner: StepRunner> {
     package mutating func run() -> Tuning {
         let device = makeProfile()
         var (budgets, classes) = replayInSequence(on: device)
-        var best = budgets.indices.max { budgets[$0].sequential < budgets[$1].sequential } ?? 0
+        var best = Self.choice(budgets.map(\.sequential))
         var shapes = search(classes[best], on: device)
         progress("replaying the workload with the plans found", 0)
         for index in budgets.indices {
             budgets[index].tuned = rate(budgets[index].tokens, shapes, on: device)
         }
-        let fastest = budgets.map(\.tuned).max() ?? 0
-        let wanted = budgets.firstIndex { $0.tuned >= Self.closeEnough * fastest } ?? best
+        let wanted = Self.choice(budgets.map(\.tuned))
         if wanted != best {
             best = wanted
             shapes = search(classes[best], on: device)
@@ -87,6 +86,12 @@ package struct Tuner<Runner: StepRunner> {
         return Tuning(
             profile: profile, device: device, budgets: budgets, tokenBudget: budgets[best].tokens,
             shapes: shapes, seconds: elapsed())
+    }
+
+    /// Of rates in the order of their tokens in a step.
+    private static func choice(_ rates: [Double]) -> Int {
+        let fastest = rates.max() ?? 0
+        return rates.lastIndex { $0 >= closeEnough * fastest } ?? 0
     }
 
     // MARK: - Profile
@@ -197,7 +202,8 @@ package struct Tuner<Runner: StepRunner> {
     ) -> [Tuning.Candidate] {
         let sequential = result.sequential.seconds
         var chosen: [PlanCandidate] = []
-        for candidate in result.ranked where chosen.count < Self.finalists {
+        let canGain = result.potential >= Tuning.Shape.leastGain
+        for candidate in result.ranked where canGain && chosen.count < Self.finalists {
             guard let numbers = candidate.numbers,
                 candidate.seconds < Self.hopeless * sequential,
                 !chosen.contains(where: { $0.isMuchAs(candidate, numbers) })
@@ -206,7 +212,7 @@ package struct Tuner<Runner: StepRunner> {
         }
         let rule = PipelinePlan.overlapped(graph)
         var predictor = predictor
-        if PlanTable.ShapeClass.enoughToRead.contains(BatchShape(batch)),
+        if canGain, PlanTable.ShapeClass.enoughToRead.contains(BatchShape(batch)),
             let seconds = predictor.seconds(rule), seconds < Self.hopeless * sequential
         {
             let candidate = PlanCandidate(plan: rule, numbers: PlanNumbers(), seconds: seconds)

@@ -47,7 +47,8 @@ package struct Tuning: Sendable {
         /// measurement together.
         ///
         /// The mean of both, in logarithms, weighed by how far each is usually off: predictions by
-        /// 4 %, the ratio of two runs by 5 %, of n pairs of runs by 1 / √n of that.
+        /// 4 %, the ratio of two runs by 5 %, of n pairs of runs by 1 / √n of that. A measurement
+        /// that goes beyond what any plan can gain counts as that.
         package func gain(_ index: Int) -> Double {
             let (base, candidate) = (candidates[0], candidates[index])
             let predicted = log(base.predictedSeconds / candidate.predictedSeconds)
@@ -56,7 +57,8 @@ package struct Tuning: Sendable {
             }
             let runs = Double(min(candidate.samples.count, base.samples.count))
             let weights = (predicted: 1 / (0.04 * 0.04), measured: runs / (0.05 * 0.05))
-            let sum = weights.predicted * predicted + weights.measured * log(other / seconds)
+            let measured = log(min(other / seconds, search.potential))
+            let sum = weights.predicted * predicted + weights.measured * measured
             return exp(sum / (weights.predicted + weights.measured))
         }
 
