@@ -28,10 +28,10 @@ struct KnownDevice: DeviceModel {
         case .prefillAttention:
             var (rows, positions) = (0.0, 0.0)
             for run in layout.runs where !run.isDecode {
-                for row in run.rows.clamped(to: operation.rows) {
-                    rows += 1
-                    positions += Double(run.positions.lowerBound + row - run.firstRow + 1)
-                }
+                let own = run.rows.clamped(to: operation.rows)
+                let first = run.positions.lowerBound + own.lowerBound - run.firstRow + 1
+                rows += Double(own.count)
+                positions += Double((2 * first + own.count - 1) * own.count) / 2
             }
             return 0.5e-6 * rows + 2e-9 * positions
         case .qkvProjection, .outputProjection, .gateUpProjection, .downProjection:
@@ -81,9 +81,9 @@ final class MadeUpMachine: StepRunner {
         }
         let time = StepSimulation.run(arranged, on: device).seconds
         var times = StepTimes(
-            kinds: kinds, waitingSeconds: max(0, time - kinds.values.reduce(0, +)))
+            kinds: kinds, waitingSeconds: max(0, time - kinds.sum()))
         times.seconds = time
-        slowness *= 1 + Double.random(in: -0.05...0.05, using: &random)
+        slowness *= 1 + Double.random(in: -0.03...0.03, using: &random)
         slowness = min(1.5, max(0.8, slowness))
         let isDisturbed = Int.random(in: 0..<20, using: &random) == 0
         let luck = 1 + Double.random(in: -noise...noise, using: &random)

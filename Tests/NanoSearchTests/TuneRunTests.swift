@@ -56,7 +56,7 @@ import Testing
             #expect(times.kinds[.qkvProjection] ?? 0 > 0)
             #expect((times.kinds[.decodeAttention] != nil) == isDecode)
             #expect((times.kinds[.prefillAttention] != nil) == !isDecode)
-            let sum = times.kinds.values.reduce(0, +) + times.waitingSeconds
+            let sum = times.kinds.sum() + times.waitingSeconds
             #expect(abs(times.seconds - sum) < 1e-9)
         }
         #expect(try await Self.answers(measured) == Self.answers(plain))

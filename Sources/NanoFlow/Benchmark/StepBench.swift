@@ -11,7 +11,20 @@ package struct StepTimes: Codable, Sendable, Hashable {
 
     package init(kinds: [Operation.Kind: Double], waitingSeconds: Double) {
         (self.kinds, self.waitingSeconds) = (kinds, waitingSeconds)
-        seconds = kinds.values.reduce(0, +) + waitingSeconds
+        seconds = waitingSeconds
+        seconds += self.seconds { _ in true }
+    }
+
+    /// Of some kinds together.
+    package func seconds(_ isWanted: (Operation.Kind) -> Bool) -> Double {
+        kinds.sum(isWanted)
+    }
+}
+
+extension [Operation.Kind: Double] {
+    /// The sum over some kinds, in the kinds' own order: the same to the last bit each time.
+    package func sum(_ isWanted: (Operation.Kind) -> Bool = { _ in true }) -> Double {
+        Operation.Kind.allCases.reduce(0) { $0 + (isWanted($1) ? self[$1] ?? 0 : 0) }
     }
 }
 

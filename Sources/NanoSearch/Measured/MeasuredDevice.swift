@@ -65,8 +65,7 @@ package struct MeasuredDevice: DeviceModel {
             }
             waits.append(
                 (
-                    Double(graph.operations.count), times.kinds.values.reduce(0, +),
-                    times.waitingSeconds
+                    Double(graph.operations.count), times.kinds.sum(), times.waitingSeconds
                 ))
         }
         curves = values.mapValues { Curve($0) }
@@ -187,13 +186,6 @@ package struct MeasuredDevice: DeviceModel {
 
     private static func rowCount(_ operation: NanoOperation) -> Double {
         Double(operation.kind.isOnLogitRows ? operation.logitRows.count : operation.rows.count)
-    }
-}
-
-extension StepTimes {
-    /// Of some kinds together.
-    fileprivate func seconds(_ isWanted: (NanoFlow.Operation.Kind) -> Bool) -> Double {
-        kinds.filter { isWanted($0.key) }.values.reduce(0, +)
     }
 }
 

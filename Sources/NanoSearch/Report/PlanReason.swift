@@ -80,22 +80,15 @@ struct PlanReason {
 }
 
 extension Tuning.Shape {
-    /// Seconds of a sequential step without what lies between operations.
-    private var busySeconds: Double { kinds.values.reduce(0, +) }
+    private var productSeconds: Double { kinds.sum(\.isProduct) }
 
-    private var productSeconds: Double {
-        kinds.filter(\.key.isProduct).values.reduce(0, +)
-    }
-
-    private var readingSeconds: Double {
-        kinds.filter { $0.key.resource == .memory }.values.reduce(0, +)
-    }
+    private var readingSeconds: Double { kinds.sum { $0.resource == .memory } }
 
     /// Of a sequential step, what reads keys and values.
-    var readingShare: Double { readingSeconds / busySeconds }
+    var readingShare: Double { readingSeconds / kinds.sum() }
 
     /// Of a sequential step, what computes products of the layers.
-    var productShare: Double { productSeconds / busySeconds }
+    var productShare: Double { productSeconds / kinds.sum() }
 
     /// Seconds alone of what is read for each second alone of the products.
     var reading: Double { readingSeconds / productSeconds }

@@ -87,10 +87,10 @@ package struct StepPredictor: Sendable {
     ///
     /// Co-issue may make reading faster than it is alone; `bestMemoryFactor` says how much.
     package func lowerBound(bestMemoryFactor: Double = 1) -> Double {
-        var sums: [ResourceClass: Double] = [:]
-        for (kind, seconds) in sequentialKinds { sums[kind.resource, default: 0] += seconds }
-        sums[.memory, default: 0] *= bestMemoryFactor
-        return sums.values.max() ?? 0
+        let kinds = sequentialKinds
+        return ResourceClass.allCases.map { resource in
+            kinds.sum { $0.resource == resource } * (resource == .memory ? bestMemoryFactor : 1)
+        }.max() ?? 0
     }
 
     private mutating func cut(

@@ -33,6 +33,10 @@ package struct StepSimulation: ~Copyable {
     private var begins: [Double?]
     private var ends: [Double?]
     private var events: [SimulatedStep.Event] = []
+    // By lane, and only while time advances.
+    private var heads: [Int?]
+    private var ready: [Double]
+    private var speeds: [Double]
 
     /// Units of one role.
     private struct Group {
@@ -82,6 +86,9 @@ package struct StepSimulation: ~Copyable {
         let operations = arranged.graph.operations
         remaining = durations
         positions = arranged.lanes.map { _ in 0 }
+        heads = arranged.lanes.map { _ in nil }
+        ready = arranged.lanes.map { _ in 0 }
+        speeds = ready
         begins = operations.map { _ in nil }
         ends = begins
         var (memory, products) = (0.0, 0.0)
@@ -99,13 +106,17 @@ package struct StepSimulation: ~Copyable {
 
     /// Goes on to the next moment at which something begins or ends; false: all has ended.
     private mutating func advance() -> Bool {
-        let heads = arranged.lanes.indices.map { head(of: $0) }
-        guard heads.contains(where: { $0 != nil }) else { return false }
-        let ready = heads.map { $0.flatMap { readyTime(of: $0) } }
-        let speeds = speeds(heads, isReady: ready.map { $0.map { $0 <= now } ?? false })
+        var hasWork = false
+        for lane in heads.indices {
+            heads[lane] = head(of: lane)
+            ready[lane] = heads[lane].flatMap { readyTime(of: $0) } ?? .infinity
+            hasWork = hasWork || heads[lane] != nil
+        }
+        guard hasWork else { return false }
+        setSpeeds()
         var step = Double.infinity
         for lane in heads.indices {
-            if let time = ready[lane], time > now { step = min(step, time - now) }
+            if ready[lane] > now { step = min(step, ready[lane] - now) }
             if let operation = heads[lane], speeds[lane] > 0 {
                 begins[operation] = begins[operation] ?? now
                 step = min(step, remaining[operation] / speeds[lane])
@@ -145,34 +156,34 @@ package struct StepSimulation: ~Copyable {
         return time
     }
 
-    /// Solo seconds of work done in a second, by lane.
-    private func speeds(_ heads: [Int?], isReady: [Bool]) -> [Double] {
-        var shares = heads.map { _ in 0.0 }
+    /// Works out each lane's solo seconds of work in a second.
+    private mutating func setSpeeds() {
+        for lane in speeds.indices { speeds[lane] = 0 }
         var coIssued: (product: Int, memory: Int, rate: Double)?
         for group in groups {
-            guard let lane = group.lanes.first(where: { isReady[$0] }) else { continue }
-            shares[lane] += group.share
+            guard let lane = group.lanes.first(where: { ready[$0] <= now }) else { continue }
+            // A share of the units first.
+            speeds[lane] += group.share
             if group.prefetchRate > 0, lane == group.lanes[0], kind(heads[lane])?.isProduct == true,
-                let second = group.lanes.dropFirst().first, isReady[second],
+                let second = group.lanes.dropFirst().first, ready[second] <= now,
                 kind(heads[second])?.resource == .memory
             {
                 coIssued = (lane, second, group.prefetchRate)
             }
         }
-        let isAlone = shares.count { $0 > 0 } == 1
-        var speeds = shares.indices.map { lane -> Double in
-            guard shares[lane] > 0, let kind = kind(heads[lane]) else { return 0 }
-            return isAlone && shares[lane] > 1 - 1e-9
-                ? 1 : device.speed(of: kind.resource, share: shares[lane])
+        let isAlone = speeds.count { $0 > 0 } == 1
+        for lane in speeds.indices where speeds[lane] > 0 {
+            guard let kind = kind(heads[lane]) else { continue }
+            speeds[lane] =
+                isAlone && speeds[lane] > 1 - 1e-9
+                ? 1 : device.speed(of: kind.resource, share: speeds[lane])
         }
-        if let coIssued {
-            let factors = device.coIssue(rate: coIssued.rate, reading: memoryPerProduct)
-            let memory = coIssued.rate * memoryPerProduct
-            let product = speeds[coIssued.product] / (factors.product + memory * factors.memory)
-            speeds[coIssued.product] = product
-            speeds[coIssued.memory] += memory * product
-        }
-        return speeds
+        guard let coIssued else { return }
+        let factors = device.coIssue(rate: coIssued.rate, reading: memoryPerProduct)
+        let memory = coIssued.rate * memoryPerProduct
+        let product = speeds[coIssued.product] / (factors.product + memory * factors.memory)
+        speeds[coIssued.product] = product
+        speeds[coIssued.memory] += memory * product
     }
 
     private func kind(_ operation: Int?) -> NanoFlow.Operation.Kind? {

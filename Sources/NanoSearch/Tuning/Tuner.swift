@@ -195,8 +195,10 @@ package struct Tuner<Runner: StepRunner> {
         }
     }
 
-    /// The sequential plan, the best few that differ in more than their order, and the one made by
-    /// rule.
+    /// The sequential plan, the best for each of the best few ways to share the device, and the one
+    /// made by rule.
+    ///
+    /// What sharing does is known least well; shares and orders make less of a difference.
     private func candidates(
         _ result: PlanSearch.Result, _ batch: Batch, _ predictor: StepPredictor
     ) -> [Tuning.Candidate] {
@@ -204,9 +206,8 @@ package struct Tuner<Runner: StepRunner> {
         var chosen: [PlanCandidate] = []
         let canGain = result.potential >= Tuning.Shape.leastGain
         for candidate in result.ranked where canGain && chosen.count < Self.finalists {
-            guard let numbers = candidate.numbers,
-                candidate.seconds < Self.hopeless * sequential,
-                !chosen.contains(where: { $0.isMuchAs(candidate, numbers) })
+            guard candidate.numbers != nil, candidate.seconds < Self.hopeless * sequential,
+                !chosen.contains(where: { $0.isMuchAs(candidate) })
             else { continue }
             chosen.append(candidate)
         }
@@ -216,9 +217,7 @@ package struct Tuner<Runner: StepRunner> {
             let seconds = predictor.seconds(rule), seconds < Self.hopeless * sequential
         {
             let candidate = PlanCandidate(plan: rule, numbers: PlanNumbers(), seconds: seconds)
-            if !chosen.contains(where: { $0.isMuchAs(candidate, PlanNumbers()) }) {
-                chosen.append(candidate)
-            }
+            if !chosen.contains(where: { $0.plan == rule }) { chosen.append(candidate) }
         }
         return ([result.sequential] + chosen).map {
             Tuning.Candidate($0.plan, $0.numbers, predictedSeconds: $0.seconds)
@@ -252,11 +251,10 @@ package struct Tuner<Runner: StepRunner> {
 }
 
 extension PlanCandidate {
-    /// Whether it does the same but for the order in which nano-batches take turns, or takes the same
-    /// time exactly, as plans do that differ in what never comes to bear.
-    fileprivate func isMuchAs(_ other: PlanCandidate, _ numbers: PlanNumbers) -> Bool {
-        self.numbers?.sharing == numbers.sharing && self.numbers?.shares == numbers.shares
-            || abs(seconds / other.seconds - 1) < 1e-6
+    /// Whether it shares the device in the same way, or takes the same time exactly, as plans do
+    /// whose ways to share never come to bear.
+    fileprivate func isMuchAs(_ other: PlanCandidate) -> Bool {
+        numbers?.sharing == other.numbers?.sharing || abs(seconds / other.seconds - 1) < 1e-6
     }
 }
 

@@ -68,8 +68,8 @@ package struct Tuning: Sendable {
             return candidates.indices.filter { $0 == 0 || gain($0) * factor >= best }
         }
 
-        /// What a plan must gain for a batch to be cut: about as far as gains are off.
-        package static let leastGain = 1.02
+        /// What a plan must gain for a batch to be cut.
+        package static let leastGain = 1.01
 
         /// Takes the fastest, or the sequential plan where that gains too little.
         mutating func choose() {
