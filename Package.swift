@@ -9,6 +9,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
     ],
@@ -23,7 +24,10 @@ let package = Package(
         .target(name: "NanoModel", dependencies: ["CNanoKernels", "NanoDevice", "NanoTokenizer"]),
         .target(
             name: "NanoFlow",
-            dependencies: ["CNanoKernels", "NanoDevice", "NanoTokenizer", "NanoModel"]),
+            dependencies: [
+                "CNanoKernels", "NanoDevice", "NanoTokenizer", "NanoModel",
+                .product(name: "Crypto", package: "swift-crypto"),
+            ]),
         .target(name: "NanoSearch", dependencies: ["NanoDevice", "NanoModel", "NanoFlow"]),
         .target(
             name: "NanoServer",

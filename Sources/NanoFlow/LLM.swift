@@ -63,15 +63,21 @@ public final class LLM: Sendable {
     /// Starts a completion; its events arrive as they are computed.
     ///
     /// Dropping the stream aborts it.
+    /// - Parameters:
+    ///   - prompt: What is continued.
+    ///   - sampling: How tokens are chosen, and how many.
+    ///   - cacheSalt: Requests use each other's cached keys and values where they have the same salt,
+    ///     or none; results are the same.
     /// - Throws: ``NanoFlowError`` for a bad prompt or parameter, a full queue, a stopped engine.
     public func stream(
-        _ prompt: Prompt, sampling: SamplingParameters = SamplingParameters()
+        _ prompt: Prompt, sampling: SamplingParameters = SamplingParameters(),
+        cacheSalt: String? = nil
     ) throws -> AsyncThrowingStream<GenerationEvent, any Error> {
         let tokens = try tokens(of: prompt)
         try sampling.validate(vocabularyCount: engine.model.vocabularyCount)
         let task = EngineRequest.Task.complete(
             sampling, maxTokens: try maxTokens(sampling, promptCount: tokens.count))
-        let events = try submit(tokens, task)
+        let events = try submit(tokens, task, cacheSalt: cacheSalt)
         return AsyncThrowingStream(
             unfolding: CompletionText(promptCount: tokens.count, events: events).next)
     }
@@ -201,13 +207,15 @@ public final class LLM: Sendable {
     }
 
     private func submit(
-        _ tokens: [Int], _ task: EngineRequest.Task
+        _ tokens: [Int], _ task: EngineRequest.Task, cacheSalt: String? = nil
     ) throws(NanoFlowError) -> AsyncStream<EngineEvent> {
         // Bounded by the completion's length: at most one event a token.
         let (events, continuation) = AsyncStream.makeStream(of: EngineEvent.self)
         let inbox = engine.inbox
         let id = try inbox.submit(
-            EngineRequest(prompt: tokens.map(Int32.init), task: task, events: continuation))
+            EngineRequest(
+                prompt: tokens.map(Int32.init), task: task, cacheSalt: cacheSalt,
+                events: continuation))
         continuation.onTermination = { reason in
             if case .cancelled = reason { inbox.abort(id) }
         }
@@ -231,11 +239,13 @@ private final class CompletionText: Sendable {
         switch await iterator.next() {
         case .token(let token, let certain):
             return .token(token, text: decoder.append(certain))
-        case .finished(let reason, let rest, let completionTokens):
+        case .finished(let reason, let rest, let completionTokens, let cachedPromptTokens):
             let text = decoder.append(rest) + decoder.finish()
             return .finished(
                 reason, text: text,
-                usage: TokenUsage(promptTokens: promptCount, completionTokens: completionTokens))
+                usage: TokenUsage(
+                    promptTokens: promptCount, completionTokens: completionTokens,
+                    cachedPromptTokens: cachedPromptTokens))
         case .scores, nil:
             return nil
         }

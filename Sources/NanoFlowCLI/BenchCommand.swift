@@ -5,6 +5,7 @@ struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measures the engine against what the machine can do.",
         subcommands: [
-            BenchOfflineCommand.self, BenchKernelsCommand.self, BenchAblationCommand.self, BenchPlansCommand.self,
+            BenchOfflineCommand.self, BenchKernelsCommand.self, BenchAblationCommand.self,
+            BenchPlansCommand.self, BenchRoundsCommand.self,
         ])
 }

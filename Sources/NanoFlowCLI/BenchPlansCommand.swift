@@ -35,7 +35,8 @@ struct BenchPlansCommand: AsyncParsableCommand {
             throw ValidationError("--repetitions must be 1 to 100. Given: \(repetitions).")
         }
         let names = sources.map(\.name)
-        guard Set(names).count == names.count, names.joined(separator: ",") == plans else {
+        guard !names.isEmpty, Set(names).count == names.count, names.joined(separator: ",") == plans
+        else {
             throw ValidationError("--plans must name plans, each once. Given: \(plans).")
         }
         guard options.engine.plan == nil else {
@@ -47,7 +48,7 @@ struct BenchPlansCommand: AsyncParsableCommand {
     func run() async throws {
         do {
             let workload = try options.requests.read()
-            let llm = try await options.load(workload) { $0.plans = .rule }
+            let llm = try await options.load(workload) { $0.plans = .generated }
             let tables = try tables(llm.engine)
             let run = try OfflineRun(workload, on: llm, ignoresEndOfSequence: true)
             let report = try await measure(run, llm, tables)
@@ -142,7 +143,8 @@ struct PlanComparison: Encodable {
     var table: String {
         let rows = figures.plans.map { plan -> String in
             let (rate, ratio) = (plan.totalTokensPerSecond, plan.turnRatios)
-            return pad(URL(fileURLWithPath: plan.plan).lastPathComponent, 32) + pad(format(rate.median, 1), -10)
+            return pad(URL(fileURLWithPath: plan.plan).lastPathComponent, 32)
+                + pad(format(rate.median, 1), -10)
                 + pad(format(rate.min, 1), -10) + pad(format(rate.max, 1), -10)
                 + pad(format(plan.optimalRatio * 100, 1) + " %", -10)
                 + pad(format(ratio.median, 3), -8)

@@ -14,6 +14,8 @@ struct RunDescription: Encodable {
     let groupSizes: [String: Int]
     let kvPrecision: String
     let threads: Int
+    /// Where the plans of --mode auto come from.
+    let plans: String
 
     struct MachineDescription: Encodable {
         let cpus: Int
@@ -43,6 +45,7 @@ struct RunDescription: Encodable {
         }
         kvPrecision = engine.settings.kvPrecision.rawValue
         threads = engine.settings.threadCount
+        plans = engine.plans.origin
     }
 }
 

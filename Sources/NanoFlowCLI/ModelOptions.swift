@@ -66,12 +66,20 @@ struct EngineOptions: ParsableArguments {
     @Option(
         help: """
             Pipeline plans, for --mode auto: tuned (what `nanoflow tune` has found for this model \
-            here), default (made by rule from the model's operations), none (steps run in \
-            sequence), or a JSON file as `nanoflow tune` and `nanoflow plan` write it (default: \
-            tuned where there are any). Plans that do not fit are refused, and steps run in \
-            sequence.
+            here), default (generated from the model's operations), none (steps run in sequence), or a \
+            JSON file as `nanoflow tune` and `nanoflow plan` write it (default: tuned where there \
+            are any, or else generated). A file that does not fit is refused, and steps run in \
+            sequence. Tuned plans say of how many tokens steps are formed, too, where \
+            --max-num-batched-tokens is what they were tuned with.
             """)
     var plan: PlanOption?
+
+    @Flag(
+        help: """
+            Forget the keys and values of finished requests at once, instead of keeping them while \
+            there is room for others with the same beginning.
+            """)
+    var noPrefixCaching = false
 
     @Option(help: "Sequences that run at once.")
     var maxNumSeqs = 256
@@ -97,6 +105,7 @@ struct EngineOptions: ParsableArguments {
             maxSequences: maxNumSeqs, maxBatchedTokens: maxNumBatchedTokens,
             maxModelLength: maxModelLen)
         configuration.instructionSet = kernels.instructionSet
+        configuration.reusesPrefixes = !noPrefixCaching
         configuration.plans = plan?.source ?? .best
         return configuration
     }
@@ -111,7 +120,7 @@ func loadShowingProgress(
         let llm = try await load { progress.show($0, $1) }
         progress.clear()
         if let refusal = llm.engine.plans.refusal {
-            printError("nanoflow: the plans are not used; steps run in sequence. \(refusal)")
+            printError("nanoflow: plans are not used (now: \(llm.engine.plans.origin)). \(refusal)")
         }
         return llm
     } catch let error as NanoFlowError {
@@ -163,7 +172,7 @@ struct PlanOption: ExpressibleByArgument {
         switch argument {
         case "": return nil
         case "tuned": source = .tuned
-        case "default": source = .rule
+        case "default": source = .generated
         case "none": source = .none
         default: source = .file(argument)
         }

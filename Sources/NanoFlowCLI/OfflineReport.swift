@@ -102,6 +102,7 @@ struct OfflineReport: Encodable {
             \(figures.completionTokens) completion tokens in \(format(figures.seconds, 2)) s, \
             \(figures.steps) steps, \(figures.cutSteps) of them cut (\(figures.mode.rawValue)), \
             \(samplingText)
+            plans       \(figures.mode == .auto ? run.plans : figures.mode.rawValue)
             throughput  \(format(figures.totalTokensPerSecond, 1)) tokens/s, of these \
             \(format(figures.completionTokensPerSecond, 1)) completion tokens/s
             peak        \(format(figures.peakOperationsPerSecond / 1e9, 0)) GOP/s, memory \

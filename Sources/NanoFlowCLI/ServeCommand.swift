@@ -25,7 +25,7 @@ struct ServeCommand: AsyncParsableCommand {
     @Flag(
         help: """
             Where there are no tuned plans for the model on this machine, tune before serving, as \
-            `nanoflow tune` does with its defaults: a minute.
+            `nanoflow tune` does with its defaults, but without a report: it takes about a minute.
             """)
     var autoTune = false
 
@@ -69,7 +69,7 @@ struct ServeCommand: AsyncParsableCommand {
             let known = ChosenPlans(.tuned, for: fingerprint, graph: graph)
             if known.refusal == nil { return known }
             let run = try TunedWorkload.defaults.run(source, settings)
-            let result = run.run(loaded, source, settings, fingerprint, progress)
+            let result = try run.run(loaded, source, settings, fingerprint, progress)
             return ChosenPlans(made: result.tuning.table)
         }
     }
@@ -85,11 +85,17 @@ struct ServeCommand: AsyncParsableCommand {
             threads  \(threads(of: engine))
             plans    \(engine.plans.origin)
             batch    \(settings.limits.sequences) sequences, \
-            \(settings.limits.batchedTokens) tokens a step, \
+            \(tokens(of: engine)) a step, \
             KV cache of \(settings.limits.blockCount * settings.limits.blockSize) tokens
             memory
             \(settings.budget.description)
             """
+    }
+
+    private func tokens(of engine: Engine) -> String {
+        let limit = engine.settings.limits.batchedTokens
+        let budget = engine.plans.table?.tokenBudget(limit: limit) ?? limit
+        return budget == limit ? "\(limit) tokens" : "\(budget) tokens (there is room for \(limit))"
     }
 
     /// The map of execution units to CPUs, and a warning where they are more than is paid for.

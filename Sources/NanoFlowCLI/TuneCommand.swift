@@ -38,6 +38,9 @@ struct TuneCommand: AsyncParsableCommand {
         guard options.engine.plan == nil else {
             throw ValidationError("--plan would be what this command looks for.")
         }
+        guard out != "-", report != "-" else {
+            throw ValidationError("--out and --report take files, not standard output.")
+        }
         try checkWritable(out, option: "--out")
         try checkWritable(report, option: "--report")
         try checkWritable(json)
@@ -64,18 +67,19 @@ struct TuneCommand: AsyncParsableCommand {
         let loaded = try LoadedModel(
             source, settings: settings, machine: machine, kernels: kernels
         ) { progress.show($0, $1) }
-        let result = run.run(loaded, source, settings, fingerprint) { progress.show($0, $1) }
+        defer { loaded.stop() }
+        let result = try run.run(loaded, source, settings, fingerprint) { progress.show($0, $1) }
         progress.clear()
-        loaded.stop()
         let figures = TuningFigures(result.tuning, fingerprint, workload: tuning.workload)
-        let document = TuningReport(result, fingerprint, workload: tuning.workload).document
-        let reports = try write(document, fingerprint)
+        if json != "-" { print(figures.text) }
+        if let json { try writeJSON(figures, to: json) }
+        let reports = try write(
+            TuningReport(result, fingerprint, workload: tuning.workload).document, fingerprint)
+        guard let plans = result.planPath else { throw ExitCode.failure }
         if json != "-" {
-            print(figures.text)
-            print("plans       \(out ?? TuningFiles.path(.plans, for: fingerprint))")
+            print("plans       \(plans)")
             print("report      \(reports.joined(separator: "\n            "))")
         }
-        if let json { try writeJSON(figures, to: json) }
     }
 
     /// Returns the files' paths.
@@ -105,8 +109,12 @@ struct TuningOptions: ParsableArguments {
             """)
     var workload = TunedWorkload.defaults.name
 
-    @Option(help: "Requests, for a workload that is no JSON file.")
-    var requests = TunedWorkload.defaults.requestCount
+    @Option(
+        help: """
+            Requests, for a workload that is no JSON file (default: \
+            \(TunedWorkload.defaults.requestCount)).
+            """)
+    var requests: Int?
 
     @Option(help: "Chooses the lengths.")
     var seed: UInt64 = TunedWorkload.defaults.seed
@@ -115,8 +123,8 @@ struct TuningOptions: ParsableArguments {
     var budget = Seconds(count: TunedWorkload.defaults.seconds)
 
     func validate() throws {
-        guard (1...100_000).contains(requests) else {
-            throw ValidationError("--requests must be 1 to 100000. Given: \(requests).")
+        guard requests.map({ (1...100_000).contains($0) }) ?? true else {
+            throw ValidationError("--requests must be 1 to 100000. Given: \(requests ?? 0).")
         }
         guard (5...86_400).contains(budget.count) else {
             throw ValidationError("--budget must be 5s to 24h. Given: \(budget.text).")
@@ -125,7 +133,8 @@ struct TuningOptions: ParsableArguments {
 
     var tunedWorkload: TunedWorkload {
         TunedWorkload(
-            name: workload, requestCount: requests, seed: seed, seconds: budget.count)
+            name: workload, requestCount: requests ?? TunedWorkload.defaults.requestCount,
+            isCountGiven: requests != nil, seed: seed, seconds: budget.count)
     }
 }
 

@@ -10,13 +10,13 @@ struct TuningFigures: Encodable {
     private let workload: String
     private let seconds: Double
     private let tokenBudget: Int
-    private let tokenBudgets: [Budget]
+    private let tokenBudgets: [TokenBudget]
     private let plans: [Plan]
     /// The median over all plans that were run: how far the prediction is off, as a part of what was
     /// measured.
-    private let predictionError: Double
+    private let predictionError: Double?
 
-    private struct Budget: Encodable {
+    private struct TokenBudget: Encodable {
         let tokens: Int
         let predictedSequentialTokensPerSecond: Double
         let predictedTokensPerSecond: Double
@@ -46,8 +46,8 @@ struct TuningFigures: Encodable {
     init(_ tuning: Tuning, _ fingerprint: PlanFingerprint, workload: String) {
         (self.fingerprint, self.workload) = (fingerprint, workload)
         (seconds, tokenBudget) = (tuning.seconds, tuning.tokenBudget)
-        tokenBudgets = tuning.budgets.map {
-            Budget(
+        tokenBudgets = tuning.tokenBudgets.map {
+            TokenBudget(
                 tokens: $0.tokens, predictedSequentialTokensPerSecond: $0.sequential,
                 predictedTokensPerSecond: $0.tuned)
         }
@@ -66,7 +66,8 @@ struct TuningFigures: Encodable {
                         measuredSeconds: $0.measuredSeconds, runs: $0.samples.count)
                 })
         }
-        predictionError = tuning.predictionErrors.median
+        let errors = tuning.predictionErrors
+        predictionError = errors.isEmpty ? nil : errors.median
     }
 
     var text: String {
@@ -93,10 +94,14 @@ struct TuningFigures: Encodable {
             \(rows.joined(separator: "\n"))
 
             A step's times in ms: measured in sequence and with the plan, predicted with the plan; no plan
-            of any kind is faster than the bound. Predictions are off by \
-            \(format(predictionError * 100, 1)) % (median).
+            of any kind is faster than the bound. \(errorText)
             Tuned in \(format(seconds, 0)) s.
             """
+    }
+
+    private var errorText: String {
+        predictionError.map { "Predictions are off by \(format($0 * 100, 1)) % (median)." }
+            ?? "There was no time to run a plan."
     }
 
     private func milliseconds(_ seconds: Double?) -> String {

@@ -32,7 +32,8 @@ struct CompletionService: Sendable {
         to request: GenerationRequest, format: Format, on channel: any Channel
     ) async throws -> Response {
         let streams = try request.choices.map { choice in
-            try generator.stream(.tokens(choice.prompt), sampling: choice.sampling)
+            try generator.stream(
+                .tokens(choice.prompt), sampling: choice.sampling, cacheSalt: request.cacheSalt)
         }
         let answer = Answer(format: format, modelName: modelName, request: request)
         switch request.delivery {
@@ -74,7 +75,8 @@ struct Answer<Format: AnswerFormat>: Sendable {
         _ streams: [AsyncThrowingStream<GenerationEvent, any Error>], on channel: any Channel
     ) async throws -> Envelope<Format.WholeChoice> {
         var parts = Array(repeating: AnswerPart(), count: streams.count)
-        var completionTokenCount = 0
+        var usages = Array(
+            repeating: TokenUsage(promptTokens: 0, completionTokens: 0), count: streams.count)
         try await forEachEvent(of: streams, on: channel) { event in
             switch event.event {
             case .token(let token, let text):
@@ -83,11 +85,10 @@ struct Answer<Format: AnswerFormat>: Sendable {
             case .finished(let reason, let text, let usage):
                 parts[event.index].text += text
                 parts[event.index].finishReason = reason
-                completionTokenCount += usage.completionTokens
+                usages[event.index] = usage
             }
         }
-        let usage = UsageBody(
-            promptTokens: request.promptTokenCount, completionTokens: completionTokenCount)
+        let usage = request.usage(usages)
         let choices = parts.enumerated().map { format.whole($0.offset, $0.element) }
         return envelope(Format.wholeObject, choices, usage: ExplicitNull(wrappedValue: usage))
     }

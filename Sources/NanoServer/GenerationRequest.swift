@@ -19,6 +19,9 @@ struct GenerationRequest: Sendable {
     let choices: [Choice]
     /// Tokens of the prompts, each prompt counted once.
     let promptTokenCount: Int
+    private let choicesPerPrompt: Int
+    /// Keeps what is cached to requests with the same salt; nil: to all without one.
+    let cacheSalt: String?
     let delivery: Delivery
 
     /// Checks and tokenizes.
@@ -48,6 +51,8 @@ struct GenerationRequest: Sendable {
             }
         }
         self.choices = choices
+        choicesPerPrompt = body.choicesPerPrompt
+        cacheSalt = body.cacheSalt
         promptTokenCount = prompts.reduce(0) { $0 + $1.count }
         delivery =
             body.isStreamed
@@ -55,6 +60,18 @@ struct GenerationRequest: Sendable {
                 includesUsage: body.includesUsage,
                 includesContinuousUsage: body.includesContinuousUsage)
             : .whole
+    }
+
+    /// The usage of all choices together; each prompt counts once, as its first choice found it.
+    func usage(_ choices: [TokenUsage]) -> UsageBody {
+        UsageBody(
+            promptTokens: promptTokenCount,
+            completionTokens: choices.reduce(0) { $0 + $1.completionTokens },
+            cachedPromptTokens: choices.enumerated().reduce(0) { sum, choice in
+                sum
+                    + (choice.offset % choicesPerPrompt == 0
+                        ? choice.element.cachedPromptTokens : 0)
+            })
     }
 
     private static func check(

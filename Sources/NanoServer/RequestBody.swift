@@ -9,6 +9,7 @@ struct RequestBody {
     let includesContinuousUsage: Bool
     let maxTokens: Int?
     let sampling: SamplingParameters
+    let cacheSalt: String?
 
     init(_ body: JSONObject) throws {
         model = try body.value("model", "a string")
@@ -25,6 +26,7 @@ struct RequestBody {
         }
         maxTokens = try maxCompletionTokens ?? body.integer("max_tokens")
         sampling = try Self.sampling(body)
+        cacheSalt = try body.value("cache_salt", "a string")
         try UnsupportedFields.check(body, choicesPerPrompt: choicesPerPrompt)
     }
 

@@ -23,6 +23,8 @@ struct ExplicitNull<Value: Encodable & Sendable>: Encodable, Sendable {
 struct UsageBody: Encodable, Sendable {
     let promptTokens: Int
     let completionTokens: Int
+    /// Of the prompts' tokens, those that were in the cache.
+    var cachedPromptTokens = 0
 
     private enum CodingKeys: String, CodingKey {
         case promptTokens = "prompt_tokens"
@@ -36,7 +38,7 @@ struct UsageBody: Encodable, Sendable {
         try container.encode(promptTokens, forKey: .promptTokens)
         try container.encode(completionTokens, forKey: .completionTokens)
         try container.encode(promptTokens + completionTokens, forKey: .totalTokens)
-        try container.encode(["cached_tokens": 0], forKey: .promptTokensDetails)
+        try container.encode(["cached_tokens": cachedPromptTokens], forKey: .promptTokensDetails)
     }
 }
 

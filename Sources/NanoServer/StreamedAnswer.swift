@@ -5,7 +5,7 @@ import NanoFlow
 struct StreamedAnswer<Format: AnswerFormat>: Sendable {
     /// What has been sent of one choice.
     private struct Progress {
-        var tokenCount = 0
+        var usage: TokenUsage
         var scalarCount = 0
     }
 
@@ -25,18 +25,15 @@ struct StreamedAnswer<Format: AnswerFormat>: Sendable {
             try await events.send(chunk([opening], usage: nil))
         }
         do {
-            var progress = choices.map { _ in Progress() }
-            var completionTokenCount = 0
+            var progress = answer.request.choices.map { choice in
+                Progress(
+                    usage: TokenUsage(promptTokens: choice.prompt.count, completionTokens: 0))
+            }
             try await forEachEvent(of: streams, on: channel) { event in
                 try await send(event, &progress[event.index], to: &events)
-                if case .finished(_, _, let usage) = event.event {
-                    completionTokenCount += usage.completionTokens
-                }
             }
             if includesUsage {
-                let usage = UsageBody(
-                    promptTokens: answer.request.promptTokenCount,
-                    completionTokens: completionTokenCount)
+                let usage = answer.request.usage(progress.map(\.usage))
                 try await events.send(chunk([], usage: usage))
             }
         } catch let error where !(error is CancellationError) {
@@ -53,7 +50,9 @@ struct StreamedAnswer<Format: AnswerFormat>: Sendable {
         var part = AnswerPart(offset: progress.scalarCount)
         switch event.event {
         case .token(let token, let text):
-            progress.tokenCount += 1
+            progress.usage = TokenUsage(
+                promptTokens: progress.usage.promptTokens,
+                completionTokens: progress.usage.completionTokens + 1)
             part.text = text
             if choice.sampling.logprobCount != nil {
                 part.tokens = [token]
@@ -62,12 +61,14 @@ struct StreamedAnswer<Format: AnswerFormat>: Sendable {
                 return
             }
         case .finished(let reason, let text, let usage):
-            progress.tokenCount = usage.completionTokens
+            progress.usage = usage
             part.text = text
             part.finishReason = reason
         }
         let usage = UsageBody(
-            promptTokens: choice.prompt.count, completionTokens: progress.tokenCount)
+            promptTokens: progress.usage.promptTokens,
+            completionTokens: progress.usage.completionTokens,
+            cachedPromptTokens: progress.usage.cachedPromptTokens)
         try await events.send(
             chunk(
                 [answer.format.chunk(event.index, part)],

@@ -11,8 +11,10 @@ package protocol TextGenerator: Sendable {
     /// The bytes of one token, empty for special tokens.
     func bytes(of token: Int) -> [UInt8]
     /// Starts a completion; dropping the stream aborts it.
+    ///
+    /// What is cached with a salt is used by requests with the same salt only.
     func stream(
-        _ prompt: Prompt, sampling: SamplingParameters
+        _ prompt: Prompt, sampling: SamplingParameters, cacheSalt: String?
     ) throws -> AsyncThrowingStream<GenerationEvent, any Error>
 }
 

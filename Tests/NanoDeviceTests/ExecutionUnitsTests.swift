@@ -176,7 +176,9 @@ private final class CheckedProgram: TiledProgram, @unchecked Sendable {
     func run(operation: Int, tile: Int, unit: Int, ahead: Ahead?) {
         // As a product: it asks for some of what is named.
         if let ahead { ahead.pointee.run = min(ahead.pointee.run + 1, ahead.pointee.run_count) }
-        if unit < 0 || unit >= roles.count || roles[unit].isIdle { fault.store(operation, ordering: .relaxed) }
+        if unit < 0 || unit >= roles.count || roles[unit].isIdle {
+            fault.store(operation, ordering: .relaxed)
+        }
         for dependency in edges[operation] {
             for other in 0..<counts[dependency] where marks[16 * dependency + other] != 1 {
                 fault.store(operation, ordering: .relaxed)

@@ -26,8 +26,8 @@ import Testing
     }
 
     @Test func wordsChooseThePlans() {
-        let rule = ChosenPlans(.rule, for: Self.fingerprint, graph: Self.graph)
-        #expect(rule.table == nil && rule.refusal == nil)
+        let generated = ChosenPlans(.generated, for: Self.fingerprint, graph: Self.graph)
+        #expect(generated.table == nil && generated.refusal == nil)
         let none = ChosenPlans(.none, for: Self.fingerprint, graph: Self.graph)
         #expect(none.table == PlanTable() && none.refusal == nil)
         // Nobody has tuned this model.
@@ -40,14 +40,15 @@ import Testing
 
     @Test func aFileHasItsTokenBudget() throws {
         let table = PlanTable(
-            entries: PlanTable.generated(Self.graph).entries, tokenBudget: 192)
+            entries: PlanTable.generated(Self.graph).entries,
+            tokenBudget: .init(tokens: 192, limit: 512))
         let data = try PlanFile(table, for: Self.fingerprint).encoded()
         #expect(
             try PlanFile.table(data, for: Self.fingerprint, graph: Self.graph) == table)
-        for wrong in ["0", "70000", "\"192\""] {
+        for wrong in ["0", "70000", "\"192\"", "513"] {
             let text = String(decoding: data, as: UTF8.self)
-                .replacing("\"token_budget\" : 192", with: "\"token_budget\" : \(wrong)")
-            #expect(throws: PlanFile.Refusal.self) {
+                .replacing("\"tokens\" : 192", with: "\"tokens\" : \(wrong)")
+            #expect(throws: PlanFile.Refusal.self, "\(wrong)") {
                 try PlanFile.table(
                     Data(text.utf8), for: Self.fingerprint, graph: Self.graph)
             }
@@ -55,14 +56,17 @@ import Testing
     }
 
     @Test func theTokenBudgetIsThatOfTheModesTable() {
-        let table = PlanTable(entries: [], tokenBudget: 96)
+        let table = PlanTable(tokenBudget: .init(tokens: 96, limit: 128))
         var planner = StepPlanner(Self.graph, table: table, mode: .auto)
-        #expect(planner.tokenBudget == 96)
+        #expect(planner.tokenBudget(limit: 128) == 96)
+        #expect(planner.tokenBudget(limit: 64) == 64)
+        // With more room than it was found for it says nothing.
+        #expect(planner.tokenBudget(limit: 256) == 256)
         planner.choose(.sequential)
-        #expect(planner.tokenBudget == nil)
-        planner.choose(.auto, table: PlanTable(tokenBudget: 32))
-        #expect(planner.tokenBudget == 32)
+        #expect(planner.tokenBudget(limit: 128) == 128)
+        planner.choose(.auto, table: PlanTable(tokenBudget: .init(tokens: 32, limit: 512)))
+        #expect(planner.tokenBudget(limit: 128) == 32)
         planner.choose(.auto)
-        #expect(planner.tokenBudget == 96)
+        #expect(planner.tokenBudget(limit: 128) == 96)
     }
 }

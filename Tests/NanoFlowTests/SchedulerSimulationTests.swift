@@ -6,6 +6,7 @@ import Testing
 @Suite struct SchedulerSimulationTests {
     @Test(arguments: [0, 1, 2, 3])
     func everySequenceFinishesAndReadsOnlyItsOwn(run: UInt64) {
+        var reusedCount = 0
         for seed in run * 500..<(run + 1) * 500 {
             var engine = SimulatedEngine(seed: seed)
             engine.run()
@@ -13,7 +14,9 @@ import Testing
                 Issue.record("seed \(seed), step \(engine.stepCount): \(failure)")
                 return
             }
+            reusedCount += engine.reusedCount
         }
+        #expect(reusedCount > 1000)
     }
 
     /// Short prompts, long completions, and a pool for a part of them: preemption all the time.
@@ -44,6 +47,10 @@ private struct SimulatedSequence {
     let promptCount: Int
     let maxTokens: Int
     let isScored: Bool
+    /// Of the prompt, what it has in common with others, and with which.
+    let sharedCount: Int
+    let family: Int
+    var namer: BlockNamer
     /// The sampled token that is an end-of-sequence token, counted from 1; nil: none comes.
     let endToken: Int?
     /// Positions launched since the last (re)start.
@@ -77,6 +84,8 @@ private struct SimulatedEngine {
     private var inFlight: Batch?
     private var lastPreemptionCount = 0
     private(set) var stepCount = 0
+    /// Positions that were not computed since their blocks were known.
+    private(set) var reusedCount = 0
     private(set) var failure: String?
 
     /// What the requests are like.
@@ -156,6 +165,14 @@ private struct SimulatedEngine {
 
     // MARK: - Sequences come and go
 
+    /// What a sequence has at a position; equal where sequences have all tokens up to it in common.
+    private func content(
+        _ id: SequenceID, _ sequence: SimulatedSequence, _ position: Int
+    ) -> SimulatedDevice.Entry {
+        let owner = position < sequence.sharedCount ? -1 - sequence.family : id
+        return SimulatedDevice.Entry(owner: owner, position: position)
+    }
+
     private mutating func arrive() {
         while arrivals > 0, Double.random(in: 0..<1, using: &random) < arrivalRate {
             arrivals -= 1
@@ -167,11 +184,20 @@ private struct SimulatedEngine {
             let maxTokens =
                 isScored ? 1 : isGrowing ? room : Int.random(in: 1...room, using: &random)
             let endsEarly = !isGrowing && Bool.random(using: &random)
-            alive[nextID] = SimulatedSequence(
+            let sharedCount =
+                Bool.random(using: &random) ? Int.random(in: 0...prompt, using: &random) : 0
+            var sequence = SimulatedSequence(
                 promptCount: prompt, maxTokens: maxTokens, isScored: isScored,
+                sharedCount: sharedCount, family: Int.random(in: 0..<3, using: &random),
+                namer: BlockNamer(blockSize: limits.blockSize, seed: ""),
                 endToken: endsEarly ? Int.random(in: 1...maxTokens, using: &random) : nil)
+            for position in 0..<prompt {
+                sequence.namer.append(content(nextID, sequence, position).token)
+            }
+            alive[nextID] = sequence
             scheduler.add(
-                nextID, promptCount: prompt, maxTokens: maxTokens, isScored: isScored)
+                nextID, promptCount: prompt, maxTokens: maxTokens, isScored: isScored,
+                names: sequence.namer.names)
             scheduler.checkInvariants()
             nextID += 1
         }
@@ -202,12 +228,15 @@ private struct SimulatedEngine {
                 return
             }
             if item.positions.isEmpty { fail("an empty item") }
+            // Behind full blocks that are known.
             let restarts =
-                item.positions.lowerBound == 0
-                && scheduler.preemptionCount > lastPreemptionCount
+                (!sequence.hasBegun || scheduler.preemptionCount > lastPreemptionCount)
+                && item.positions.lowerBound % limits.blockSize == 0
+                && (item.positions.lowerBound == 0 || !sequence.isScored)
             if item.positions.lowerBound != sequence.launchedCount, !restarts {
                 fail("sequence \(item.sequence) skipped or repeated positions")
             }
+            if !sequence.hasBegun { reusedCount += item.positions.lowerBound }
             if item.positions.upperBound > sequence.tokenCount {
                 fail("sequence \(item.sequence) ran past its tokens")
             }
@@ -224,7 +253,10 @@ private struct SimulatedEngine {
             guard var sequence = alive[item.sequence] else { continue }
             if !sequence.hasBegun {
                 device.begin(
-                    slot: item.slot, sequence: item.sequence, promptCount: sequence.promptCount)
+                    slot: item.slot,
+                    prompt: (0..<sequence.promptCount).map {
+                        content(item.sequence, sequence, $0)
+                    })
             }
             sequence.hasBegun = true
             sequence.launchedCount = item.positions.upperBound
@@ -244,12 +276,18 @@ private struct SimulatedEngine {
         scheduler.checkInvariants()
         for item in batch.items {
             guard let sequence = alive[item.sequence] else { continue }
+            scheduler.name(
+                sequence.namer.names, of: item.sequence,
+                computedCount: item.positions.upperBound, step: batch.step)
+            scheduler.checkInvariants()
             switch item.logits {
             case .none: break
             case .all: settleScores(item, sequence)
             case .last:
                 let count = sequence.settledTokens + 1
                 alive[item.sequence]?.settledTokens = count
+                let token = content(item.sequence, sequence, item.positions.upperBound).token
+                alive[item.sequence]?.namer.append(token)
                 if count == sequence.endToken || count == sequence.maxTokens { end(item.sequence) }
             }
         }
@@ -266,9 +304,12 @@ private struct SimulatedEngine {
 /// Slots and blocks as the pipeline uses them: the tables change at launch, the cache when the
 /// step runs, and a step may run as late as just before it is settled.
 private struct SimulatedDevice {
-    private struct Entry: Equatable {
-        let sequence: SequenceID
+    /// A token, and its keys and values: those of one sequence, or of all that share a beginning.
+    struct Entry: Equatable {
+        let owner: Int
         let position: Int
+
+        var token: Int32 { Int32(truncatingIfNeeded: owner &* 4096 &+ position) }
     }
 
     private let blockSize: Int
@@ -289,13 +330,11 @@ private struct SimulatedDevice {
             count: limits.sequences)
     }
 
-    mutating func begin(slot: Int, sequence: SequenceID, promptCount: Int) {
+    mutating func begin(slot: Int, prompt: [Entry]) {
         if inFlight.contains(where: { $0.items.contains { $0.slot == slot } }) {
             failure = "slot \(slot) is begun while a step that uses it is in flight"
         }
-        for position in 0..<promptCount {
-            tokens[slot][position] = Entry(sequence: sequence, position: position)
-        }
+        for (position, entry) in prompt.enumerated() { tokens[slot][position] = entry }
     }
 
     mutating func launch(_ batch: Batch) {
@@ -316,7 +355,9 @@ private struct SimulatedDevice {
             }
             let used = blockTables[other.slot].prefix(
                 (other.positions.upperBound + blockSize - 1) / blockSize)
-            if !Set(used).isDisjoint(with: item.newBlocks) {
+            // Those in front of its positions are known ones, which it only reads.
+            let knownCount = max(0, item.positions.lowerBound / blockSize - item.firstNewBlock)
+            if !Set(used).isDisjoint(with: item.newBlocks.dropFirst(knownCount)) {
                 failure = "a block of sequence \(other.sequence) was given away in flight"
             }
             if other.slot == item.slot, !item.newBlocks.isEmpty, item.firstNewBlock < used.count {
@@ -334,18 +375,17 @@ private struct SimulatedDevice {
                 continue
             }
             tokens[item.slot][item.positions.upperBound] = Entry(
-                sequence: item.sequence, position: item.positions.upperBound)
+                owner: item.sequence, position: item.positions.upperBound)
         }
     }
 
     private mutating func run(_ item: Batch.Item, _ position: Int) {
-        let own = Entry(sequence: item.sequence, position: position)
-        if tokens[item.slot][position] != own {
+        let own = tokens[item.slot][position]
+        if own?.position != position || (own?.owner != item.sequence && (own?.owner ?? 0) >= 0) {
             failure = "sequence \(item.sequence) embeds a token that is not its own"
         }
         cache[place(item.slot, position)] = own
-        for key in 0...position
-        where cache[place(item.slot, key)] != Entry(sequence: item.sequence, position: key) {
+        for key in 0...position where cache[place(item.slot, key)] != tokens[item.slot][key] {
             failure = "sequence \(item.sequence) at \(position) reads a key that is not its own"
         }
     }

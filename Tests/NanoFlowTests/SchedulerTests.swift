@@ -33,6 +33,51 @@ import Testing
         #expect(scheduler.next() == ["1@0 13..<19 last, 4: [4]"])
     }
 
+    // MARK: - Prefixes that are known
+
+    @Test func aKnownPrefixIsNotComputedAgain() {
+        var scheduler = Scheduler(limits())
+        let names = BlockName.chain("a", 3)
+        scheduler.add(1, promptCount: 8, maxTokens: 2, names: Array(names[..<2]))
+        #expect(scheduler.next() == ["1@0 0..<8 last, 0: [0, 1]"])
+        // Computed, but the step has not been named yet.
+        scheduler.add(2, promptCount: 10, maxTokens: 3, names: Array(names[..<2]))
+        scheduler.name(names, of: 1, computedCount: 8, step: 1)
+        #expect(
+            scheduler.next() == ["1@0 8..<9 last, 2: [2]", "2@1 8..<10 last, 0: [0, 1, 3]"])
+        scheduler.end(1)
+        scheduler.end(2)
+        // The last token of a prompt is computed in any case.
+        scheduler.add(3, promptCount: 8, maxTokens: 3, names: Array(names[..<2]))
+        #expect(scheduler.next() == ["3@1 4..<8 last, 0: [0, 3]"])
+        scheduler.checkInvariants()
+        // Of a scored prompt all logits are wanted.
+        scheduler.add(4, promptCount: 9, maxTokens: 1, isScored: true)
+        #expect(scheduler.next()?.contains { $0.hasPrefix("4@0 0..<") } == true)
+    }
+
+    @Test func aPreemptedSequenceFindsItsOwnBlocks() {
+        var scheduler = Scheduler(limits(sequences: 2, batchedTokens: 16, blockCount: 8))
+        let (first, second) = (BlockName.chain("a", 8), BlockName.chain("b", 8))
+        scheduler.add(1, promptCount: 12, maxTokens: 20, names: Array(first[..<3]))
+        scheduler.add(2, promptCount: 4, maxTokens: 20, names: Array(second[..<1]))
+        _ = scheduler.next()
+        scheduler.name(first, of: 1, computedCount: 12, step: 1)
+        scheduler.name(second, of: 2, computedCount: 4, step: 1)
+        var (restart, count): (String?, Int) = (nil, 0)
+        while scheduler.preemptionCount == 0, count < 40 {
+            _ = scheduler.next()
+            count += 1
+        }
+        #expect(scheduler.preemptionCount == 1)
+        scheduler.end(1)
+        for _ in 0..<3 where restart == nil {
+            restart = scheduler.next()?.first { $0.hasPrefix("2@") }
+        }
+        // Its prompt's block was still there.
+        #expect(restart?.hasPrefix("2@1 4..<") == true, "\(restart ?? "none")")
+    }
+
     @Test func decodesComeBeforePrefills() {
         var scheduler = Scheduler(limits())
         scheduler.add(1, promptCount: 3, maxTokens: 9)

@@ -19,8 +19,8 @@ struct KnownDevice: DeviceModel {
         switch operation.kind {
         case .decodeAttention:
             var (sequences, blocks) = (0.0, 0.0)
-            for run in layout.runs where run.isDecode && !run.rows.clamped(to: operation.rows).isEmpty
-            {
+            for run in layout.runs
+            where run.isDecode && !run.rows.clamped(to: operation.rows).isEmpty {
                 sequences += 1
                 blocks += Double((run.positions.upperBound - 1) / 64 + 1)
             }

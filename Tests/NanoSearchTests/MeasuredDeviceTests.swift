@@ -16,8 +16,9 @@ import Testing
         var profile =
             profile ?? MachineProfile(fingerprint, layerCount: layerCount, unitCount: 2)
         var runner = SteadyRunner(machine, .tuning, layerCount: layerCount)
-        Profiler(ProfileCase.all(.tuning, unitCount: 2, sharings: .tested), layerCount: layerCount).fill(
-            &profile, with: &runner, hasTime: hasTime, progress: { _, _ in })
+        Profiler(ProfileCase.all(.tuning, unitCount: 2, sharings: .tested), layerCount: layerCount)
+            .fill(
+                &profile, with: &runner, hasTime: hasTime, progress: { _, _ in })
         return (profile, runner.referenceSeconds.median)
     }
 

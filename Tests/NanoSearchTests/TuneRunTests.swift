@@ -11,7 +11,7 @@ import Testing
     static let configuration: EngineConfiguration = {
         var configuration = EngineConfiguration(
             precision: .f32, threadCount: 2, maxSequences: 16, maxBatchedTokens: 64)
-        configuration.plans = .rule
+        configuration.plans = .generated
         return configuration
     }()
 
@@ -72,12 +72,13 @@ import Testing
             repeating: Workload.Request(prompt: .random(count: 40), outputLength: 20), count: 24)
         let document = Locked<ReportDocument?>(nil)
         let warnings = Locked<[String]>([])
-        let tuned = try await Self.llm { loaded, source, settings, fingerprint, progress in
-            var run = TuneRun(requests, seconds: 1.5, planPath: plans) { text in
+        let tuned = try await Self.llm {
+            loaded, source, settings, fingerprint, progress throws(NanoFlowError) in
+            var run = TuneRun(requests, seconds: 3, planPath: plans) { text in
                 warnings.withLock { $0.append(text) }
             }
             run.profilePath = folder + "/profile.json"
-            let result = run.run(loaded, source, settings, fingerprint, progress)
+            let result = try run.run(loaded, source, settings, fingerprint, progress)
             document.withLock {
                 $0 = TuningReport(result, fingerprint, workload: "40 + 20").document
             }
@@ -106,15 +107,19 @@ import Testing
 
     @Test func whatCannotBeWrittenIsTold() async throws {
         let warnings = Locked<[String]>([])
-        let llm = try await Self.llm { loaded, source, settings, fingerprint, progress in
+        let unwritten = Locked(false)
+        let llm = try await Self.llm {
+            loaded, source, settings, fingerprint, progress throws(NanoFlowError) in
             let request = Workload.Request(prompt: .random(count: 8), outputLength: 2)
-            var run = TuneRun([request], seconds: 0.3, planPath: "/dev/null/plans.json") { text in
+            var run = TuneRun([request], seconds: 2, planPath: "/dev/null/plans.json") { text in
                 warnings.withLock { $0.append(text) }
             }
             run.profilePath = "/dev/null/profile.json"
-            let result = run.run(loaded, source, settings, fingerprint, progress)
+            let result = try run.run(loaded, source, settings, fingerprint, progress)
+            unwritten.withLock { $0 = result.planPath == nil }
             return ChosenPlans(made: result.tuning.table)
         }
+        #expect(unwritten.withLock { $0 })
         await llm.shutdown()
         let told = warnings.withLock { $0 }
         #expect(told.contains { $0.hasPrefix("/dev/null/plans.json could not be written") })

@@ -9,18 +9,19 @@ import Testing
     static let layerCount = 12
 
     static func tune(
-        _ machine: MadeUpMachine, prompt: Int, completion: Int, seconds: Double = 30
-    ) -> Tuning {
+        _ machine: MadeUpMachine, prompt: Int, completion: Int, seconds: Double = 30,
+        limits: Scheduler.Limits = .tuning
+    ) throws(NanoFlowError) -> Tuning {
         let request = Workload.Request(
             prompt: .random(count: prompt), outputLength: completion)
         var tuner = Tuner(
-            Tuner<MadeUpMachine>.Task(
-                layerCount: layerCount, limits: .tuning, unitCount: 2,
+            TuningTask(
+                layerCount: layerCount, limits: limits, unitCount: 2,
                 requests: [Workload.Request](repeating: request, count: 64), seconds: seconds),
             profile: MachineProfile(
                 MeasuredDeviceTests.fingerprint, layerCount: 8, unitCount: 2),
             runner: machine, elapsed: { machine.seconds }, save: { _ in }, progress: { _, _ in })
-        return tuner.run()
+        return try tuner.run()
     }
 
     /// What a plan really takes, when nothing disturbs the machine.
@@ -47,9 +48,9 @@ import Testing
     }()
 
     @Test(arguments: 1...3)
-    func thePlansAreAsFastAsAnyOfTheGrid(seed: Int) {
+    func thePlansAreAsFastAsAnyOfTheGrid(seed: Int) throws {
         let machine = MadeUpMachine(seed: UInt64(seed))
-        let tuning = Self.tune(machine, prompt: 256, completion: 256)
+        let tuning = try Self.tune(machine, prompt: 256, completion: 256)
         #expect(!tuning.shapes.isEmpty)
         for shape in tuning.shapes {
             let batch = shape.entry.batch
@@ -62,10 +63,10 @@ import Testing
         #expect(errors.median < 0.05, "seed \(seed): \(errors)")
     }
 
-    @Test func tuningEndsInTime() {
+    @Test func tuningEndsInTime() throws {
         for seconds in [3.0, 20] {
             let machine = MadeUpMachine(seed: 9)
-            let tuning = Self.tune(machine, prompt: 256, completion: 64, seconds: seconds)
+            let tuning = try Self.tune(machine, prompt: 256, completion: 64, seconds: seconds)
             // One step with the reference beside it may be under way.
             #expect(machine.seconds < seconds + 1, "\(seconds): \(machine.seconds)")
             let graph = OperationGraph.decoder(layerCount: Self.layerCount)
@@ -73,23 +74,56 @@ import Testing
         }
     }
 
-    @Test func theWorkloadChangesThePlan() {
+    @Test func theWorkloadChangesThePlan() throws {
         var device = KnownDevice()
         device.secondsPerBlock = 1e-6
-        let long = Self.tune(MadeUpMachine(device, seed: 10), prompt: 768, completion: 96)
-        let short = Self.tune(MadeUpMachine(device, seed: 10), prompt: 16, completion: 16)
+        let long = try Self.tune(MadeUpMachine(device, seed: 10), prompt: 768, completion: 96)
+        let short = try Self.tune(MadeUpMachine(device, seed: 10), prompt: 16, completion: 16)
         #expect(long.shapes.contains { $0.winner.numbers != nil })
         #expect(short.table.entries.allSatisfy { $0.plan.nanoBatches.count == 1 })
         // Batches that the workload does not have run as those that took most time.
         #expect(long.table.entries.last?.shape == .enoughToRead)
     }
 
-    @Test func dearCutsAreNotMade() {
+    @Test func dearCutsAreNotMade() throws {
         var device = KnownDevice()
         device.secondsPerProduct = 2e-3
-        let tuning = Self.tune(
+        let tuning = try Self.tune(
             MadeUpMachine(device, seed: 11), prompt: 512, completion: 64, seconds: 200)
         #expect(tuning.shapes.allSatisfy { $0.winner.numbers == nil })
+    }
+
+    // MARK: - At the limits
+
+    @Test func withoutTimeToMeasureThereAreNoPlans() {
+        let machine = MadeUpMachine(seed: 12)
+        let error = #expect(throws: NanoFlowError.self) {
+            try Self.tune(machine, prompt: 64, completion: 64, seconds: 0.05)
+        }
+        #expect(error?.field == "budget")
+    }
+
+    /// Engines with hardly any room are tuned as others are.
+    @Test(arguments: [(1, 16, 64), (4, 1, 64), (1, 1, 3), (200, 512, 48), (3, 40, 100)])
+    func smallEnginesAreTuned(sequences: Int, tokens: Int, length: Int) throws {
+        let limits = Scheduler.Limits(
+            sequences: sequences, batchedTokens: tokens, logitRows: max(1, min(sequences, tokens)),
+            blockSize: 64, blockCount: 2 * sequences + 2, sequenceLength: length)
+        let cases = ProfileCase.all(limits, unitCount: 2, sharings: .tested)
+        #expect(!cases.isEmpty)
+        for step in cases {
+            let batch = step.batch
+            #expect(batch.tokenCount <= tokens && batch.items.count <= limits.sequences)
+            #expect(batch.items.count <= limits.logitRows)
+            #expect(batch.items.allSatisfy { $0.positions.upperBound < length })
+            #expect(batch.items.allSatisfy { $0.positions.lowerBound >= 0 })
+        }
+        guard length > 3 else { return }
+        let tuning = try Self.tune(
+            MadeUpMachine(seed: 13), prompt: length / 2, completion: length / 4, seconds: 60,
+            limits: limits)
+        #expect(!tuning.shapes.isEmpty && tuning.missingCount == 0)
+        #expect(tuning.tokenBudget <= tokens && tuning.tokenBudgets.allSatisfy { $0.tuned > 0 })
     }
 
     // MARK: - What is chosen

@@ -28,6 +28,30 @@ import Testing
         }
     }
 
+    @Test func usageTellsWhatWasCached() async throws {
+        try await TestModel.serve { client in
+            let prompt = (0..<150).map { $0 % 200 + 5 }
+            func cached(_ more: String) async throws -> Double? {
+                let answer = try await client.answer(
+                    path, #"{"prompt":\#(prompt),"max_tokens":2,"n":2,"cache_salt":"own"\#(more)}"#)
+                return answer["usage"]["prompt_tokens_details"]["cached_tokens"].number
+            }
+            #expect(try await cached("") == 0)
+            #expect(try await cached("") == 128)
+            let events = try await client.stream(
+                path,
+                #"{"prompt":\#(prompt),"max_tokens":2,"cache_salt":"own","stream":true,"#
+                    + #""stream_options":{"include_usage":true}}"#)
+            let usage = try #require(events.last)["usage"]
+            #expect(usage["prompt_tokens_details"]["cached_tokens"].number == 128)
+            let other = try await client.answer(
+                path, #"{"prompt":\#(prompt),"max_tokens":2,"cache_salt":"another"}"#)
+            #expect(other["usage"]["prompt_tokens_details"]["cached_tokens"].number == 0)
+            let refused = try await client.post(path, #"{"prompt":"x","cache_salt":5}"#)
+            #expect(refused.status == .badRequest)
+        }
+    }
+
     @Test func theDefaultIsSixteenTokensOrWhatTheContextLeaves() async throws {
         try await TestModel.serve { client in
             let short = try await client.answer(path, #"{"prompt":[5],"ignore_eos":true}"#)

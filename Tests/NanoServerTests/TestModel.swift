@@ -62,7 +62,7 @@ struct ScriptedGenerator: TextGenerator {
     }
 
     func stream(
-        _ prompt: Prompt, sampling: SamplingParameters
+        _ prompt: Prompt, sampling: SamplingParameters, cacheSalt: String?
     ) throws -> AsyncThrowingStream<GenerationEvent, any Error> {
         try script()
     }

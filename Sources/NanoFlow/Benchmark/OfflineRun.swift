@@ -132,7 +132,7 @@ package struct OfflineRun {
             case .token(let token, let certain):
                 answer.tokens.append(token.id)
                 answer.text += decoder.append(certain)
-            case .finished(let reason, let rest, _):
+            case .finished(let reason, let rest, _, _):
                 answer.text += decoder.append(rest) + decoder.finish()
                 answer.finishReason = reason
             case .scores:

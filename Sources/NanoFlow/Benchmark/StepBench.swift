@@ -43,19 +43,17 @@ package protocol StepRunner {
 /// blocks lie scattered over a part of the cache that no last-level cache holds.
 package struct StepBench: StepRunner {
     private let loaded: LoadedModel
+    private let limits: Scheduler.Limits
 
     /// Bytes of the cache that made-up sequences lie in.
     private static let cacheByteCount = 512 << 20
 
     /// Takes the pipeline over; it must be idle, and what its cache holds is lost.
     package init(_ loaded: LoadedModel, limits: Scheduler.Limits) {
-        self.loaded = loaded
+        (self.loaded, self.limits) = (loaded, limits)
         let cache = loaded.kvArena
         let count = min(
-            limits.blockCount,
-            max(
-                limits.blocks(for: limits.sequenceLength),
-                Self.cacheByteCount / cache.wholeBlockByteCount))
+            limits.blockCount, max(1, Self.cacheByteCount / cache.wholeBlockByteCount))
         cache.fill(blockCount: count)
         var generator = SplitMix64(seed: 0)
         let blocks = (0..<Int32(count)).shuffled(using: &generator)
@@ -66,9 +64,9 @@ package struct StepBench: StepRunner {
         let tables = loaded.pipeline.tables
         for slot in 0..<limits.sequences {
             tables.begin(slot: slot, prompt: prompt, sampling: greedy)
-            let own = (0..<blocksPerSequence).map {
-                blocks[(slot * blocksPerSequence + $0) % count]
-            }
+            // A sequence of the longest length may have blocks twice; what is read of it has not.
+            let first = Int.random(in: 0..<count, using: &generator)
+            let own = (0..<blocksPerSequence).map { blocks[(first + $0) % count] }
             tables.setBlocks(slot: slot, from: 0, own[...])
         }
     }
@@ -76,6 +74,12 @@ package struct StepBench: StepRunner {
     package func run(
         _ batch: Batch, _ plan: PipelinePlan, layerCount: Int, units: Int? = nil
     ) -> StepTimes? {
+        precondition(
+            batch.tokenCount <= limits.batchedTokens
+                && batch.items.allSatisfy {
+                    $0.slot < limits.sequences && $0.positions.upperBound < limits.sequenceLength
+                },
+            "A made-up step must fit the engine.")
         let graph = OperationGraph.decoder(layerCount: layerCount)
         let own = batch.withoutBlocks
         let layout = BatchLayout(own, shares: plan.nanoBatches, alignment: KVArena.blockSize)

@@ -92,7 +92,7 @@ extension Workload {
     }
 }
 
-private let jsonWhiteSpace: [UInt8] = [0x20, 0x09, 0x0A, 0x0D]
+let jsonWhiteSpace: [UInt8] = [0x20, 0x09, 0x0A, 0x0D]
 
 /// A request as a workload file spells it.
 ///

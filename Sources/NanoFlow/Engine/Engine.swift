@@ -53,7 +53,12 @@ package final class Engine: Sendable {
         let loaded = try LoadedModel(
             source, settings: settings, machine: machine, kernels: kernels, progress: progress)
         if let makePlans {
-            plans = try makePlans(loaded, source, settings, planFingerprint, progress)
+            do {
+                plans = try makePlans(loaded, source, settings, planFingerprint, progress)
+            } catch {
+                loaded.stop()
+                throw error
+            }
         } else {
             plans = ChosenPlans(configuration.plans, for: planFingerprint, graph: graph)
         }
@@ -74,10 +79,14 @@ package final class Engine: Sendable {
         history = loaded.history
         let tokenizer = source.tokenizer
         let counters = counters
+        let blockNamer: BlockNamer? =
+            configuration.reusesPrefixes
+            ? BlockNamer(blockSize: KVArena.blockSize, seed: planFingerprint.model) : nil
         thread = ServiceThread(name: "nano-engine") {
             var loop = EngineLoop(
                 inbox: inbox, pipeline: loaded.pipeline, tokenizer: tokenizer,
-                limits: settings.limits, choice: settings.pipeline, counters: counters)
+                limits: settings.limits, choice: settings.pipeline, blockNamer: blockNamer,
+                counters: counters)
             loop.run()
             loaded.stop()
         }

@@ -73,6 +73,9 @@ public struct EngineConfiguration: Sendable, Hashable {
     public var maxModelLength: Int?
     /// Requests that may wait.
     public var maxQueuedRequests: Int
+    /// Whether the keys and values of finished requests are kept, as long as there is room, for
+    /// others with the same beginning.
+    public var reusesPrefixes = true
     /// How steps are run.
     package var pipeline = PipelineChoice()
     /// The plans to choose from in ``PipelineMode/auto``.

@@ -10,14 +10,17 @@ struct EngineLoop: ~Copyable {
     private var schedulesAhead: Bool
     private let tokenizer: Tokenizer
     private let counters: StepCounters
+    /// Names the blocks of a sequence without tokens; nil: none are named.
+    private let blockNamer: BlockNamer?
     private var scheduler: Scheduler
     private var requests: [SequenceID: ActiveRequest] = [:]
     private var inFlight: Pipeline.Launched?
 
     init(
         inbox: EngineInbox, pipeline: Pipeline, tokenizer: Tokenizer, limits: Scheduler.Limits,
-        choice: PipelineChoice, counters: StepCounters
+        choice: PipelineChoice, blockNamer: BlockNamer?, counters: StepCounters
     ) {
+        self.blockNamer = blockNamer
         self.inbox = inbox
         self.pipeline = pipeline
         self.tokenizer = tokenizer
@@ -30,7 +33,9 @@ struct EngineLoop: ~Copyable {
     private mutating func choose(_ choice: PipelineChoice) {
         pipeline.planner.choose(choice.mode, table: choice.plans)
         schedulesAhead = choice.schedulesAhead
-        scheduler.setTokenBudget(choice.tokenBudget ?? pipeline.planner.tokenBudget)
+        scheduler.setTokenBudget(
+            choice.tokenBudget
+                ?? pipeline.planner.tokenBudget(limit: scheduler.limits.batchedTokens))
     }
 
     /// Serves until the inbox is closed, then ends what is left.
@@ -70,10 +75,13 @@ struct EngineLoop: ~Copyable {
         for message in messages {
             switch message {
             case .submit(let id, let request):
-                requests[id] = ActiveRequest(request)
+                let active = ActiveRequest(request, blockNamer)
+                requests[id] = active
                 switch request.task {
                 case .complete(_, let maxTokens):
-                    scheduler.add(id, promptCount: request.prompt.count, maxTokens: maxTokens)
+                    scheduler.add(
+                        id, promptCount: request.prompt.count, maxTokens: maxTokens,
+                        names: active.blockNames)
                 case .score:
                     scheduler.add(
                         id, promptCount: request.prompt.count, maxTokens: 1, isScored: true)
@@ -88,7 +96,7 @@ struct EngineLoop: ~Copyable {
     private mutating func launch(_ batch: Batch) -> Pipeline.Launched {
         for item in batch.items {
             guard let request = requests[item.sequence], !request.hasBegun else { continue }
-            requests[item.sequence]?.hasBegun = true
+            requests[item.sequence]?.begin(at: item.positions.lowerBound)
             pipeline.tables.begin(
                 slot: item.slot, prompt: request.prompt, sampling: request.slotSampling)
         }
@@ -103,7 +111,10 @@ struct EngineLoop: ~Copyable {
         scheduler.complete(step: step.batch.step)
         for (index, item) in step.batch.items.enumerated() {
             // A sequence that ended one step ago is still in this one; its token is discarded.
-            guard requests[item.sequence] != nil else { continue }
+            guard let names = requests[item.sequence]?.blockNames else { continue }
+            scheduler.name(
+                names, of: item.sequence, computedCount: item.positions.upperBound,
+                step: step.batch.step)
             switch item.logits {
             case .none: break
             case .last: settleToken(item.sequence, step, index)
@@ -147,7 +158,9 @@ struct EngineLoop: ~Copyable {
 private struct ActiveRequest {
     let prompt: [Int32]
     let slotSampling: SlotSampling
-    var hasBegun = false
+    private(set) var hasBegun = false
+    private var cachedPromptTokens = 0
+    private var blockNamer: BlockNamer?
     /// By position; the last position's next token is unknown.
     var scores: [Float]
     private let task: EngineRequest.Task
@@ -155,8 +168,10 @@ private struct ActiveRequest {
     private var stopMatcher: StopMatcher
     private var completionTokens = 0
 
-    init(_ request: EngineRequest) {
+    init(_ request: EngineRequest, _ blockNamer: BlockNamer?) {
         prompt = request.prompt
+        self.blockNamer = blockNamer?.salted(request.cacheSalt)
+        self.blockNamer?.append(request.prompt)
         task = request.task
         events = request.events
         let parameters =
@@ -174,10 +189,20 @@ private struct ActiveRequest {
         }
     }
 
+    /// Of the full blocks of all tokens that are known.
+    var blockNames: [BlockName] { blockNamer?.names ?? [] }
+
+    /// Notes that the first step begins at a position: what stands before it was in the cache.
+    mutating func begin(at position: Int) {
+        hasBegun = true
+        cachedPromptTokens = position
+    }
+
     /// Tells the token; returns why the completion ends with it, if it does.
     mutating func accept(_ token: GeneratedToken, endTokens: Set<Int>) -> FinishReason? {
         guard case .complete(let parameters, let maxTokens) = task else { return nil }
         completionTokens += 1
+        blockNamer?.append(Int32(token.id))
         if parameters.stopTokens.contains(token.id)
             || (!parameters.ignoresEndOfSequence && endTokens.contains(token.id))
         {
@@ -195,7 +220,9 @@ private struct ActiveRequest {
         if !scores.isEmpty, reason != .abort { events.yield(.scores(scores)) }
         let rest = stopMatcher.finish()
         events.yield(
-            .finished(reason, rest: rest, completionTokens: completionTokens))
+            .finished(
+                reason, rest: rest, completionTokens: completionTokens,
+                cachedPromptTokens: cachedPromptTokens))
         events.finish()
     }
 }

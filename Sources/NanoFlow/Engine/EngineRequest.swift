@@ -10,11 +10,15 @@ package struct EngineRequest: Sendable {
 
     package let prompt: [Int32]
     package let task: Task
+    /// Keeps a tenant's cached blocks to itself; nil: shared with all that give none.
+    package let cacheSalt: String?
     package let events: AsyncStream<EngineEvent>.Continuation
 
     package init(
-        prompt: [Int32], task: Task, events: AsyncStream<EngineEvent>.Continuation
+        prompt: [Int32], task: Task, cacheSalt: String? = nil,
+        events: AsyncStream<EngineEvent>.Continuation
     ) {
+        self.cacheSalt = cacheSalt
         self.prompt = prompt
         self.task = task
         self.events = events
@@ -27,6 +31,8 @@ package enum EngineEvent: Sendable {
     case token(GeneratedToken, certain: [UInt8])
     /// The log-probabilities of the prompt's tokens from the second on.
     case scores([Float])
-    /// The last event: why it ended, the bytes held back until then, tokens sampled.
-    case finished(FinishReason, rest: [UInt8], completionTokens: Int)
+    /// The last event: why it ended, the bytes held back until then, tokens sampled, and of the prompt
+    /// those that were not computed since the cache had them.
+    case finished(
+        FinishReason, rest: [UInt8], completionTokens: Int, cachedPromptTokens: Int)
 }

@@ -11,6 +11,14 @@ package struct EngineSettings: Sendable {
     package let formats: [MatrixFormat]
     /// The format that activations must have room for.
     package var format: MatrixFormat { formats[formats.count - 1] }
+    /// "int8", where each matrix chooses its groups, or "int8 in groups of 64".
+    package var formatText: String {
+        guard formats.count == 1, case .int8(let size) = formats[0] else {
+            return precision.rawValue
+        }
+        return size > Self.oneScale / 2
+            ? "int8 with one scale an output" : "int8 in groups of \(size)"
+    }
     package let threadCount: Int
     package let limits: Scheduler.Limits
     package let pipeline: PipelineChoice
@@ -100,8 +108,10 @@ package struct EngineSettings: Sendable {
 
     /// 0 asks for one scale per output, which any group longer than a row is.
     private static func int8(_ groupSize: Int) -> MatrixFormat {
-        .int8(groupSize: groupSize == 0 ? 1 << 24 : groupSize)
+        .int8(groupSize: groupSize == 0 ? oneScale : groupSize)
     }
+
+    private static let oneScale = 1 << 24
 
     private static func blockCount(
         _ configuration: EngineConfiguration, _ limits: Scheduler.Limits, blockByteCount: Int,

@@ -51,7 +51,8 @@ package final class LoadedModel: @unchecked Sendable {
         pipeline = Pipeline(
             model, weights: weights,
             planner: StepPlanner(
-                .decoder(layerCount: model.layerCount), table: nil, mode: .sequential), limits: settings.limits, format: settings.format, kvArena: kvArena,
+                .decoder(layerCount: model.layerCount), table: nil, mode: .sequential),
+            limits: settings.limits, format: settings.format, kvArena: kvArena,
             kernels: kernels, units: units, history: history, arena: arenas[1])
     }
 

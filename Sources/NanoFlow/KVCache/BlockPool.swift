@@ -1,12 +1,22 @@
-/// Which KV blocks are free: bookkeeping on integers.
+/// Who uses which KV blocks: bookkeeping on integers.
 ///
-/// A block is free, owned by one sequence, or on its way back: given back while a step that may
-/// touch it is in flight, and free when that step has completed.
+/// A block is free, used by one sequence or shared by several, or retired: used by nobody, but full
+/// and named, so that a sequence with the same prefix may use it again. Retired blocks are taken when
+/// no free ones are left, the one that was used least recently first.
+///
+/// What is given back while a step that may touch it is in flight stays in use until that step has
+/// completed.
 package struct BlockPool {
     package let blockCount: Int
     private var free: [Int32]
-    // In the order of their steps, which only grow.
+    private var useCounts: [Int]
+    private var names: [BlockName?]
+    private var blocks: [BlockName: Int32] = [:]
+    private var retired: RecencyList
     private var returning: [(step: Int, blocks: [Int32])] = []
+    // Of a block's uses, those that end with a step in flight.
+    private var returningUses: [Int]
+    /// Blocks that nobody will use when the steps in flight have completed.
     package private(set) var returningCount = 0
 
     package init(blockCount: Int) {
@@ -14,49 +24,184 @@ package struct BlockPool {
         self.blockCount = blockCount
         // The last ones are taken first, so the lowest addresses go out first.
         free = (0..<Int32(blockCount)).reversed()
+        useCounts = Array(repeating: 0, count: blockCount)
+        names = Array(repeating: nil, count: blockCount)
+        retired = RecencyList(count: blockCount)
+        returningUses = useCounts
     }
 
-    package var freeCount: Int { free.count }
+    /// Blocks that can be taken.
+    package var freeCount: Int { free.count + retired.count }
+    package var retiredCount: Int { retired.count }
 
     /// Takes `count` blocks and appends them to `table`; false, and nothing taken, without room.
     package mutating func take(_ count: Int, appendingTo table: inout [Int32]) -> Bool {
-        guard count <= free.count else { return false }
-        for _ in 0..<count { table.append(free.removeLast()) }
+        guard count <= freeCount else { return false }
+        for _ in 0..<count {
+            let block = free.popLast() ?? forgetOldest()
+            useCounts[Int(block)] = 1
+            table.append(block)
+        }
         return true
     }
 
-    /// Takes back a sequence's blocks; they are free once `step` has completed.
+    private mutating func forgetOldest() -> Int32 {
+        guard let block = retired.removeOldest() else {
+            preconditionFailure("A block was taken that is not there.")
+        }
+        if let name = names[Int(block)] { blocks[name] = nil }
+        names[Int(block)] = nil
+        return block
+    }
+
+    // MARK: - What may be used again
+
+    /// The blocks of the longest known prefix, and how many of them are retired: using those leaves
+    /// fewer to be taken.
+    package func known(_ prefix: some Sequence<BlockName>) -> (blocks: [Int32], retiredCount: Int) {
+        var found: [Int32] = []
+        var retiredCount = 0
+        for name in prefix {
+            guard let block = blocks[name] else { break }
+            if useCounts[Int(block)] == 0 { retiredCount += 1 }
+            found.append(block)
+        }
+        return (found, retiredCount)
+    }
+
+    /// Uses blocks that are known, for one more sequence.
+    package mutating func use(_ shared: [Int32]) {
+        for block in shared {
+            precondition(names[Int(block)] != nil, "Only a named block can be used again.")
+            if useCounts[Int(block)] == 0 { retired.remove(block) }
+            change(block) { $0.useCounts[Int(block)] += 1 }
+        }
+    }
+
+    /// Names a full block whose keys and values have been computed.
+    ///
+    /// Where another one has the name already this one stays without.
+    package mutating func name(_ block: Int32, _ name: BlockName) {
+        guard names[Int(block)] == nil, blocks[name] == nil else { return }
+        precondition(useCounts[Int(block)] > 0, "A block is named by who uses it.")
+        names[Int(block)] = name
+        blocks[name] = block
+    }
+
+    // MARK: - Giving back
+
+    /// Ends a sequence's use of blocks, once `step` has completed.
     package mutating func giveBack(_ blocks: [Int32], after step: Int, completedStep: Int) {
         guard !blocks.isEmpty else { return }
         if step <= completedStep {
-            free.append(contentsOf: blocks.reversed())
+            release(blocks)
         } else {
             returning.append((step, blocks))
-            returningCount += blocks.count
+            for block in blocks { change(block) { $0.returningUses[Int(block)] += 1 } }
         }
     }
 
-    /// Frees the blocks that waited for a step up to `step`.
+    /// Ends the uses that waited for a step up to `step`.
     package mutating func complete(step: Int) {
-        for entry in returning where entry.step <= step {
-            free.append(contentsOf: entry.blocks.reversed())
-            returningCount -= entry.blocks.count
-        }
+        let ended = returning.filter { $0.step <= step }
         returning.removeAll { $0.step <= step }
+        for entry in ended {
+            for block in entry.blocks { change(block) { $0.returningUses[Int(block)] -= 1 } }
+            release(entry.blocks)
+        }
     }
 
-    /// Checks that every block is free, returning or in one of `owned`, exactly once.
-    package func checkInvariants(owned: [[Int32]]) {
-        var seen = [Bool](repeating: false, count: blockCount)
-        for block in [free] + returning.map(\.blocks) + owned {
-            for index in block.map(Int.init) {
-                precondition(!seen[index], "Block \(index) has two owners.")
-                seen[index] = true
-            }
+    /// The last blocks of a sequence first: a prefix is used again by more than what follows it.
+    private mutating func release(_ ended: [Int32]) {
+        for block in ended.reversed() {
+            change(block) { $0.useCounts[Int(block)] -= 1 }
+            guard useCounts[Int(block)] == 0 else { continue }
+            if names[Int(block)] == nil { free.append(block) } else { retired.append(block) }
         }
-        precondition(seen.allSatisfy { $0 }, "A block was lost.")
+    }
+
+    /// Counts anew whether nobody will use the block when the steps in flight have completed.
+    private mutating func change(_ block: Int32, _ body: (inout BlockPool) -> Void) {
+        let before = isReturning(block)
+        body(&self)
+        returningCount += (isReturning(block) ? 1 : 0) - (before ? 1 : 0)
+    }
+
+    private func isReturning(_ block: Int32) -> Bool {
+        let uses = useCounts[Int(block)]
+        return uses > 0 && returningUses[Int(block)] == uses
+    }
+
+    /// Checks that every block is free, retired, or used as often as `owned` and what returns say.
+    package func checkInvariants(owned: [[Int32]]) {
+        var uses = [Int](repeating: 0, count: blockCount)
+        for table in owned + returning.map(\.blocks) {
+            for block in table { uses[Int(block)] += 1 }
+        }
+        precondition(uses == useCounts, "A block's uses were counted wrongly.")
+        let unused = Set(free).union(retired.blocks)
+        precondition(unused.count == freeCount, "A block is free twice.")
         precondition(
-            returningCount == returning.reduce(0) { $0 + $1.blocks.count },
+            unused == Set((0..<Int32(blockCount)).filter { uses[Int($0)] == 0 }),
+            "A block was lost, or is free and used.")
+        precondition(
+            retired.blocks.allSatisfy { names[Int($0)] != nil }
+                && free.allSatisfy { names[Int($0)] == nil },
+            "Retired blocks have names, free ones none.")
+        precondition(
+            blocks.count == names.count { $0 != nil }
+                && blocks.allSatisfy { names[Int($0.value)] == $0.key },
+            "A name does not lead to its block.")
+        precondition(
+            returningCount == (0..<Int32(blockCount)).count { isReturning($0) },
             "The count of returning blocks is wrong.")
+    }
+}
+
+/// Blocks from the one that was added first to the one added last; any can be removed.
+private struct RecencyList {
+    private static let none: Int32 = -1
+    private var before: [Int32]
+    private var behind: [Int32]
+    private var oldest = none
+    private var newest = none
+    private(set) var count = 0
+
+    init(count: Int) {
+        before = Array(repeating: Self.none, count: count)
+        behind = before
+    }
+
+    mutating func append(_ block: Int32) {
+        before[Int(block)] = newest
+        behind[Int(block)] = Self.none
+        if newest == Self.none { oldest = block } else { behind[Int(newest)] = block }
+        newest = block
+        count += 1
+    }
+
+    mutating func remove(_ block: Int32) {
+        let (earlier, later) = (before[Int(block)], behind[Int(block)])
+        if earlier == Self.none { oldest = later } else { behind[Int(earlier)] = later }
+        if later == Self.none { newest = earlier } else { before[Int(later)] = earlier }
+        count -= 1
+    }
+
+    mutating func removeOldest() -> Int32? {
+        guard oldest != Self.none else { return nil }
+        let block = oldest
+        remove(block)
+        return block
+    }
+
+    /// For checks.
+    var blocks: [Int32] {
+        var list: [Int32] = []
+        var next = oldest
+        while next != Self.none {
+            list.append(next)
+            next = behind[Int(next)]
+        }
+        return list
     }
 }

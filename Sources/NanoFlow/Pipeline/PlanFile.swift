@@ -19,8 +19,8 @@ extension PlanFingerprint {
         let cpu = MachineTopology(allowedCPUs: []).cpuModel ?? "unknown CPU"
         let units = settings.threadCount
         self.init(
-            model: "\(model.name), \(model.layerCount) layers x \(model.hiddenSize), "
-                + "\(settings.precision.rawValue), "
+            model: "\(model.name), \(model.layerCount) layers x \(model.hiddenSize) x "
+                + "\(model.feedForwardSize), \(settings.formatText), "
                 + "KV cache \(settings.kvPrecision.rawValue)",
             machine: "\(cpu), \(units) \(units == 1 ? "unit" : "units")", kernels: kernels.name)
     }
@@ -33,8 +33,7 @@ package struct PlanFile: Codable, Sendable, Hashable {
     package var version = PlanFile.version
     package var fingerprint: PlanFingerprint
     package var table: [PlanTable.Entry]
-    /// Tokens that steps are formed of at most.
-    package var tokenBudget: Int?
+    package var tokenBudget: PlanTable.TokenBudget?
 
     package init(_ table: PlanTable, for fingerprint: PlanFingerprint) {
         self.fingerprint = fingerprint
@@ -103,9 +102,12 @@ package struct PlanFile: Codable, Sendable, Hashable {
             guard let fault = entry.plan.fault(for: graph) else { continue }
             throw Refusal(description: "Entry \(index) of its table cannot run. \(fault)")
         }
-        if let tokens = file.tokenBudget, !(1...65_536).contains(tokens) {
+        if let budget = file.tokenBudget,
+            !(1...65_536).contains(budget.limit) || !(1...budget.limit).contains(budget.tokens)
+        {
             throw Refusal(
-                description: "Its token_budget must be 1 to 65536. Given: \(tokens).")
+                description: "Its token_budget must have tokens of 1 to its limit, and that at "
+                    + "most 65536. Given: \(budget.tokens) of \(budget.limit).")
         }
         return PlanTable(entries: file.table, tokenBudget: file.tokenBudget)
     }

@@ -2,12 +2,12 @@ import Foundation
 
 /// Where an engine's plans come from.
 package enum PlanSource: Sendable, Hashable {
-    /// Those tuned for this model on this machine where there are any, or else made by rule.
+    /// Those tuned for this model on this machine where there are any, or else generated.
     case best
     /// Those tuned for this model on this machine.
     case tuned
-    /// Made by rule from the model's operations.
-    case rule
+    /// Generated from the model's operations.
+    case generated
     /// None: steps run in sequence.
     case none
     case file(String)
@@ -15,7 +15,7 @@ package enum PlanSource: Sendable, Hashable {
 
 /// The plans that an engine runs with.
 package struct ChosenPlans: Sendable {
-    /// nil: made by rule.
+    /// nil: generated.
     package let table: PlanTable?
     /// Says where they are from.
     package let origin: String
@@ -38,8 +38,8 @@ package struct ChosenPlans: Sendable {
         switch source {
         case .none:
             self.init(PlanTable(), "none: steps run in sequence")
-        case .rule:
-            self.init(nil, "by rule; nanoflow tune looks for the best ones")
+        case .generated:
+            self.init(nil, "generated; nanoflow tune looks for the best ones")
         case .file(let path):
             self.init(path: path, fingerprint, graph)
         case .tuned:
@@ -47,10 +47,15 @@ package struct ChosenPlans: Sendable {
         case .best:
             let path = TuningFiles.path(.plans, for: fingerprint)
             guard FileManager.default.fileExists(atPath: path) else {
-                self.init(.rule, for: fingerprint, graph: graph)
+                self.init(.generated, for: fingerprint, graph: graph)
                 return
             }
-            self.init(path: path, fingerprint, graph)
+            let tuned = ChosenPlans(path: path, fingerprint, graph)
+            guard let refusal = tuned.refusal else {
+                self = tuned
+                return
+            }
+            self.init(nil, "generated; those that were tuned do not fit", refusal)
         }
     }
 

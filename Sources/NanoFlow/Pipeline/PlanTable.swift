@@ -21,8 +21,16 @@ package struct BatchShape: Sendable, Hashable {
 /// What belongs to none runs in sequence.
 package struct PlanTable: Codable, Sendable, Hashable {
     package var entries: [Entry]
-    /// Tokens that steps are formed of at most; nil: as many as the engine has room for.
-    package var tokenBudget: Int?
+    /// Of how many tokens steps are formed; nil: of as many as the engine has room for.
+    package var tokenBudget: TokenBudget?
+
+    /// Tokens of a step at most, found best for an engine with room for `limit`.
+    package struct TokenBudget: Codable, Sendable, Hashable {
+        package var tokens: Int
+        package var limit: Int
+
+        package init(tokens: Int, limit: Int) { (self.tokens, self.limit) = (tokens, limit) }
+    }
 
     /// Inclusive bounds; nil: none.
     package struct ShapeClass: Codable, Sendable, Hashable {
@@ -107,17 +115,24 @@ package struct PlanTable: Codable, Sendable, Hashable {
         }
     }
 
-    package init(entries: [Entry] = [], tokenBudget: Int? = nil) {
+    package init(entries: [Entry] = [], tokenBudget: TokenBudget? = nil) {
         (self.entries, self.tokenBudget) = (entries, tokenBudget)
     }
 
     /// One plan for all shapes.
     package init(_ plan: PipelinePlan) { entries = [Entry(plan: plan)] }
 
-    /// "12 shapes of batches, 384 tokens a step".
+    /// "12 shapes of batches".
     package var description: String {
-        let budget = tokenBudget.map { ", \($0) tokens a step" } ?? ""
-        return "\(entries.count) \(entries.count == 1 ? "shape" : "shapes") of batches" + budget
+        "\(entries.count) \(entries.count == 1 ? "shape" : "shapes") of batches"
+    }
+
+    /// Tokens of a step at most in an engine with room for `limit`.
+    ///
+    /// What is best with more room nobody has found out.
+    package func tokenBudget(limit: Int) -> Int {
+        guard let tokenBudget, limit <= tokenBudget.limit else { return limit }
+        return min(tokenBudget.tokens, limit)
     }
 
     package func plan(for shape: BatchShape) -> PipelinePlan? {

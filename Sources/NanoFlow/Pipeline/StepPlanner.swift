@@ -33,8 +33,10 @@ package struct StepPlanner: Sendable {
         tables[.auto] = table ?? own
     }
 
-    /// Tokens that steps are formed of at most, where the plans say so.
-    package var tokenBudget: Int? { tables[mode]?.tokenBudget }
+    /// Tokens of a step at most, as the plans have it, in an engine with room for `limit`.
+    package func tokenBudget(limit: Int) -> Int {
+        tables[mode]?.tokenBudget(limit: limit) ?? limit
+    }
 
     /// The batch's nano-operations and their order.
     ///

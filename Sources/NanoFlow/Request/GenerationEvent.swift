@@ -58,8 +58,11 @@ public struct TokenUsage: Sendable, Hashable {
     public let promptTokens: Int
     /// Tokens of the completion, an end-of-sequence token included.
     public let completionTokens: Int
+    /// Of the prompt's tokens, those whose keys and values were still in the cache.
+    public let cachedPromptTokens: Int
 
-    package init(promptTokens: Int, completionTokens: Int) {
+    package init(promptTokens: Int, completionTokens: Int, cachedPromptTokens: Int = 0) {
+        self.cachedPromptTokens = cachedPromptTokens
         self.promptTokens = promptTokens
         self.completionTokens = completionTokens
     }

@@ -7,8 +7,11 @@
 /// ends by length are known beforehand, and what a sequence gives back (slot, blocks) is free when
 /// the last step that includes it has completed.
 ///
-/// When blocks run out, the sequence admitted last gives up its blocks and computes them anew later;
-/// its tokens stay in its slot. The pool holds at least one sequence of the longest length, and the
+/// A sequence that is admitted uses the blocks of the longest prefix that the pool still knows, its
+/// own or another's, and computes what follows; its last token is always computed, for the logits.
+///
+/// When blocks run out, the sequence admitted last gives up its blocks, and computes anew later what
+/// has been taken by then; its tokens stay in its slot. The pool holds at least one sequence of the longest length, and the
 /// sequence admitted first is never the one that gives up while others run: so all finish.
 package struct Scheduler {
     /// The sizes that are fixed at start.
@@ -88,9 +91,12 @@ package struct Scheduler {
     ///   - id: A name that no sequence has had before.
     ///   - promptCount: Tokens known beforehand, at least 1.
     ///   - maxTokens: Tokens to sample at most, at least 1; ignored where `isScored`.
-    ///   - isScored: Nothing is sampled; the prompt's own tokens are scored.
+    ///   - isScored: Nothing is sampled; the prompt's own tokens are scored, so that all of them are
+    ///     computed.
+    ///   - names: Of the prompt's full blocks; none: nothing is used again.
     package mutating func add(
-        _ id: SequenceID, promptCount: Int, maxTokens: Int, isScored: Bool = false
+        _ id: SequenceID, promptCount: Int, maxTokens: Int, isScored: Bool = false,
+        names: [BlockName] = []
     ) {
         precondition(sequences[id] == nil, "Sequence \(id) was added twice.")
         precondition(
@@ -100,7 +106,29 @@ package struct Scheduler {
         sequences[id] = ScheduledSequence(
             tokenCount: promptCount, endCount: promptCount + (isScored ? 1 : maxTokens),
             isScored: isScored)
+        sequences[id]?.names = names
         waiting.append(id)
+    }
+
+    /// Names the blocks of a sequence that a completed step has filled.
+    ///
+    /// - Parameters:
+    ///   - names: Of all its full blocks, from the first.
+    ///   - count: Positions that are computed now.
+    ///   - step: The step that computed the last of them.
+    package mutating func name(
+        _ names: [BlockName], of id: SequenceID, computedCount count: Int, step: Int
+    ) {
+        // Where it has given up its blocks since, they are others now.
+        guard let sequence = sequences[id], sequence.isRunning, step >= sequence.admissionStep
+        else {
+            return
+        }
+        let full = min(count / limits.blockSize, names.count)
+        guard full > sequence.namedCount else { return }
+        for index in sequence.namedCount..<full { pool.name(sequence.blocks[index], names[index]) }
+        sequences[id]?.names = names
+        sequences[id]?.namedCount = full
     }
 
     /// Ends a sequence, wherever it stands: it is in no batch formed from now on.
@@ -156,13 +184,18 @@ package struct Scheduler {
         {
             // What the running ones still need for tokens they have, and a block of growth each.
             let promised = running.reduce(0) { $0 + missingBlocks(of: $1) + 1 }
-            let needed = limits.blocks(for: sequence.tokenCount)
+            let known = pool.known(sequence.reusableNames(limits.blockSize))
+            // Those that nobody uses count as free until they are used.
+            let needed =
+                limits.blocks(for: sequence.tokenCount) - known.blocks.count + known.retiredCount
             let room = pool.freeCount - promised
             guard needed < room || (running.isEmpty && needed <= pool.freeCount) else { return }
             waiting.removeFirst()
             running.append(id)
             if sequence.slot == nil { sequences[id]?.slot = freeSlots.removeLast() }
-            sequences[id]?.isRunning = true
+            pool.use(known.blocks)
+            sequences[id]?.resume(
+                known.blocks, blockSize: limits.blockSize, step: forming.batch.step)
             extend(id, &forming)
         }
     }
@@ -185,7 +218,7 @@ package struct Scheduler {
 
         let end = sequence.computedCount + count
         let missing = limits.blocks(for: end) - sequence.blocks.count
-        let known = sequence.blocks.count
+        let told = sequence.toldCount
         if missing > 0, !pool.take(missing, appendingTo: &sequence.blocks) {
             forming.shortage += missing
             preemptLast(behind: id, &forming)
@@ -197,7 +230,7 @@ package struct Scheduler {
             sequence: id, slot: sequence.slot ?? 0,
             positions: sequence.computedCount..<end,
             logits: sequence.isScored ? .all : reachesEnd ? .last : .none,
-            firstNewBlock: known, newBlocks: sequence.blocks[known...])
+            firstNewBlock: told, newBlocks: sequence.blocks[told...])
         sequence.advance(to: end, reachesEnd: reachesEnd, step: forming.batch.step)
         sequences[id] = sequence
         forming.append(item)
@@ -217,9 +250,7 @@ package struct Scheduler {
         running.removeAll { $0 == id }
         waiting.insert(id, at: 0)
         pool.giveBack(sequence.blocks, after: sequence.lastStep, completedStep: completedStep)
-        sequence.blocks = []
-        sequence.computedCount = 0
-        sequence.isRunning = false
+        sequence.giveUpBlocks()
         sequences[id] = sequence
         preemptionCount += 1
     }
@@ -239,7 +270,8 @@ package struct Scheduler {
             precondition(
                 sequence.computedCount <= sequence.tokenCount
                     && sequence.tokenCount <= sequence.endCount
-                    && sequence.blocks.count == limits.blocks(for: sequence.computedCount),
+                    && sequence.blocks.count == limits.blocks(for: sequence.computedCount)
+                    && sequence.toldCount == sequence.blocks.count,
                 "A sequence holds exactly the blocks of its computed tokens.")
         }
     }
@@ -257,6 +289,14 @@ private struct ScheduledSequence {
     var isRunning = false
     var slot: Int?
     var blocks: [Int32] = []
+    /// Of its blocks, those that the pipeline has been told.
+    var toldCount = 0
+    /// Of its full blocks, as far as they are known.
+    var names: [BlockName] = []
+    /// Of its blocks, those that have names in the pool, or have been offered one.
+    var namedCount = 0
+    /// The first step that included it since it began to run, the last time.
+    var admissionStep = 0
     /// The last step that includes the sequence.
     var lastStep = 0
 
@@ -269,8 +309,28 @@ private struct ScheduledSequence {
         self.isScored = isScored
     }
 
+    /// The names of blocks that need not be computed: all but the last token's.
+    func reusableNames(_ blockSize: Int) -> ArraySlice<BlockName> {
+        isScored ? [] : names.prefix((tokenCount - 1) / blockSize)
+    }
+
+    /// Begins to run, with blocks that are known.
+    mutating func resume(_ known: [Int32], blockSize: Int, step: Int) {
+        isRunning = true
+        blocks = known
+        (computedCount, namedCount) = (known.count * blockSize, known.count)
+        admissionStep = step
+    }
+
+    mutating func giveUpBlocks() {
+        isRunning = false
+        blocks = []
+        (computedCount, toldCount, namedCount) = (0, 0, 0)
+    }
+
     mutating func advance(to end: Int, reachesEnd: Bool, step: Int) {
         computedCount = end
+        toldCount = blocks.count
         lastStep = step
         // The token that this step samples; for a scored sequence it only marks the end.
         if reachesEnd { tokenCount += 1 }

@@ -1,5 +1,5 @@
 /// A quantity measured at some places, with straight lines between them.
-package struct Curve: Sendable, Hashable {
+package struct Curve: Sendable {
     /// By ascending place.
     private(set) var points: [(place: Double, value: Double)] = []
 
@@ -18,17 +18,6 @@ package struct Curve: Sendable, Hashable {
         return place > last.place
             ? last.value + max(0, slope) * (place - last.place)
             : a.value + slope * (place - a.place)
-    }
-
-    package static func == (a: Curve, b: Curve) -> Bool {
-        a.points.elementsEqual(b.points) { $0 == $1 }
-    }
-
-    package func hash(into hasher: inout Hasher) {
-        for point in points {
-            hasher.combine(point.place)
-            hasher.combine(point.value)
-        }
     }
 }
 

@@ -116,8 +116,16 @@ package struct MeasuredDevice: DeviceModel {
     private static func whileTogether(_ whole: CoIssue, rate: Double) -> CoIssue {
         guard rate > 0 else { return whole }
         return CoIssue(
-            product: 1 + (whole.product - 1) * max(1, rate),
+            // However disturbed a measurement was, products take time.
+            product: max(0.5, 1 + (whole.product - 1) * max(1, rate)),
             memory: rate < 1 ? max(0, whole.memory - (1 - rate)) / rate : whole.memory)
+    }
+
+    /// Whether every kind of operation that the steps have has a time.
+    package func isComplete(for steps: [ProfileCase]) -> Bool {
+        let hasPrefill = steps.contains { !$0.chunks.isEmpty }
+        return !curves.isEmpty && decodeAttention != TwoPartTime([])
+            && (!hasPrefill || prefillAttention != TwoPartTime([]))
     }
 
     /// Seconds of one operation alone, by its rows: where it was measured.

@@ -53,7 +53,9 @@ package struct ProfileCase: Codable, Sendable, Hashable {
 
 extension ProfileCase {
     /// Rows at which every operation is measured.
-    private static let rowCounts = [1, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048]
+    private static let rowCounts = [
+        1, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048,
+    ]
     /// Positions that decodes attend to, in turn.
     private static let contexts = [64, 320, 960]
     /// Tokens of one prefill chunk, at most.
@@ -75,15 +77,11 @@ extension ProfileCase {
                 let context = min(contexts[index % contexts.count], longest)
                 cases.append(ProfileCase(decodes: rows, context: context))
             }
-            guard rows >= 32, chunkCount(rows) <= limits.sequences else { continue }
-            // Every other chunk attends to what stands before it, too.
-            let length = rows / chunkCount(rows)
-            let position = index % 2 == 0 ? 0 : min(512, longest - length)
-            guard position >= 0 else { continue }
-            cases.append(
-                ProfileCase(
-                    chunks: [Int](repeating: length, count: chunkCount(rows)), position: position))
+            guard rows >= 32 else { continue }
+            cases += chunks(rows, position: index % 2 == 0 ? 0 : 512, limits)
         }
+        // Where steps are small.
+        cases += chunks(min(limits.batchedTokens, 32), position: 0, limits)
         let decodes = min(64, limits.sequences, limits.batchedTokens, limits.logitRows)
         for context in contexts {
             cases.append(ProfileCase(decodes: decodes, context: min(context, longest)))
@@ -95,7 +93,8 @@ extension ProfileCase {
                         decodes: decodes, context: min(context, longest), sharing: sharing))
             }
         }
-        for units in Set([1, unitCount / 4, unitCount / 2]) where 0 < units && units < unitCount {
+        for units in Set([1, unitCount / 4, unitCount / 2]).sorted()
+        where 0 < units && units < unitCount {
             cases.append(
                 ProfileCase(
                     decodes: decodes, context: min(contexts[2], longest), units: units))
@@ -104,7 +103,23 @@ extension ProfileCase {
         return cases.filter { seen.insert($0).inserted }.sorted { $0.cost < $1.cost }
     }
 
-    private static func chunkCount(_ rows: Int) -> Int { (rows + chunkLength - 1) / chunkLength }
+    /// Prefill chunks of so many rows together, at the position or as far behind as there is room;
+    /// none where the limits leave no room for such a step.
+    private static func chunks(
+        _ rows: Int, position: Int, _ limits: Scheduler.Limits
+    ) -> [ProfileCase] {
+        let count = (rows + chunkLength - 1) / chunkLength
+        let length = rows / max(1, count)
+        // The last position is that of a token that is only sampled.
+        let room = limits.sequenceLength - 1 - length
+        guard length > 1, room >= 0, count <= min(limits.sequences, limits.logitRows) else {
+            return []
+        }
+        return [
+            ProfileCase(
+                chunks: [Int](repeating: length, count: count), position: min(position, room))
+        ]
+    }
 
     /// Grows with the time that a step takes.
     private var cost: Int { rowCount * 1024 + decodes * context }

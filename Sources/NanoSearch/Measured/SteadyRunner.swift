@@ -24,6 +24,13 @@ package struct SteadyRunner<Runner: StepRunner> {
             context: min(320, limits.sequenceLength - 1))
     }
 
+    /// Runs the reference a few times: the first ones touch memory and code, and are not kept.
+    package mutating func warmUp() {
+        for _ in 0..<3 { _ = referenceStep() }
+        referenceSeconds = []
+        for _ in 0..<5 { before = referenceStep() }
+    }
+
     /// Runs the batch with so many layers on so many units, or on all.
     ///
     /// - Returns: Its times in units of the reference's; nil where the plan would come to a

@@ -45,8 +45,10 @@ struct PlanReason {
                 + "\(percent(shape.search.potential - 1, 1)) faster at most."
         }
         guard shape.candidates.count > 1 else {
-            let best = shape.search.ranked.first { $0.numbers != nil }
-            let loss = (best?.seconds ?? 0) / shape.candidates[0].predictedSeconds - 1
+            guard let best = shape.search.ranked.first(where: { $0.numbers != nil }) else {
+                return "Not cut: no other plan can run this batch."
+            }
+            let loss = best.seconds / shape.candidates[0].predictedSeconds - 1
             return "Not cut: of \(shape.search.evaluatedCount) plans the best other one would be "
                 + "\(percent(max(0, loss), 1)) slower."
         }
@@ -74,7 +76,8 @@ struct PlanReason {
     private var cutSeconds: Double? {
         guard let numbers = shape.winner.numbers else { return nil }
         var predictor = StepPredictor(
-            shape.entry.batch, layerCount: layerCount, graph: { .decoder(layerCount: $0) }, on: device)
+            shape.entry.batch, layerCount: layerCount, graph: { .decoder(layerCount: $0) },
+            on: device)
         return predictor.seconds(.nanoBatched(.decoder(layerCount: layerCount), numbers))
     }
 }

@@ -23,7 +23,9 @@ extension PlanNumbers {
     package var text: String {
         let sizes = shares.map { "\(decimal($0 * 100, 0)) %" }.joined(separator: ", ")
         var parts = ["\(shares.count) nano-batches of \(sizes)"]
-        if memoryShare > 0 { parts.append("memory \(decimal(memoryShare * 100, 0)) % of the units") }
+        if memoryShare > 0 {
+            parts.append("memory \(decimal(memoryShare * 100, 0)) % of the units")
+        }
         if networkShare > 0 { parts.append("network \(decimal(networkShare * 100, 0)) %") }
         if memoryShare == 0, prefetchRate > 0 {
             parts.append("co-issue at rate \(decimal(prefetchRate, 2))")

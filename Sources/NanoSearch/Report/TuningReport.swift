@@ -29,13 +29,15 @@ package struct TuningReport {
                     + "\(workload), tuned in \(decimal(tuning.seconds, 0)) s."),
             .paragraph(workloadInWords),
             .paragraph(
-                "Predictions are off by \(percent(errors.median, 1)) in the median, by "
-                    + "\(percent(errors.max() ?? 0, 1)) at most, over \(errors.count) plans that "
-                    + "were run."),
+                errors.isEmpty
+                    ? "There was no time to run a plan: all times are predictions."
+                    : "Predictions are off by \(percent(errors.median, 1)) in the median, by "
+                        + "\(percent(errors.max() ?? 0, 1)) at most, over \(errors.count) plans "
+                        + "that were run."),
             .heading("Tokens in one step"),
             .table(
                 ["at most", "tokens/s in sequence", "tokens/s with the plans found"],
-                rows: tuning.budgets.map {
+                rows: tuning.tokenBudgets.map {
                     [
                         "\($0.tokens)" + ($0.tokens == tuning.tokenBudget ? ", chosen" : ""),
                         decimal($0.sequential, 0), decimal($0.tuned, 0),
@@ -94,14 +96,13 @@ package struct TuningReport {
             .paragraph(
                 "Times of a step. The gain over the sequential plan weighs prediction and "
                     + "measurement by how far each is usually off; a batch is cut where it is at "
-                    + "least \(decimal(Tuning.Shape.leastGain, 2)). The spread is that of the middle half of the runs."),
+                    + "least \(decimal(Tuning.Shape.leastGain, 2)). The spread is that of the middle half of the runs."
+            ),
         ]
     }
 
     private var pipeline: [ReportDocument.Block] {
-        guard let shape = tuning.shapes.first(where: { $0.winner.numbers != nil })
-            ?? tuning.shapes.first
-        else { return [] }
+        guard let shape = tuning.shown else { return [] }
         let lanes = shape.winner.plan.lanes.map { lane in
             "\(lane.name): " + lane.layer.map(\.text).joined(separator: " ")
         }
@@ -183,7 +184,8 @@ package struct TuningReport {
     }
 
     private var method: [ReportDocument.Block] {
-        [
+        let missing = tuning.missingCount
+        return [
             .heading("How it was measured"),
             .paragraph(
                 "The profile is \(tuning.profile.measurements.count) made-up steps of "
@@ -195,6 +197,10 @@ package struct TuningReport {
                     + "it, so that a machine whose speed drifts does not change the ratios. Times in "
                     + "this report are at the speed at which that step takes "
                     + "\(decimal(tuning.device.referenceSeconds * 1e3, 1)) ms."),
+            .paragraph(
+                missing == 0
+                    ? "All steps of the profile were run."
+                    : "\(missing) steps of the profile were not: the next tuning runs them."),
         ]
     }
 }

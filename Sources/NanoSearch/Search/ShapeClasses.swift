@@ -32,7 +32,7 @@ package struct ShapeClasses {
 
     /// Of all steps.
     package var seconds: Double {
-        steps.values.reduce(0) { $0 + $1.reduce(0) { $0 + $1.seconds } }
+        steps.sorted { $0.key < $1.key }.reduce(0) { $0 + $1.value.reduce(0) { $0 + $1.seconds } }
     }
 
     package mutating func add(_ batch: Batch, seconds: Double) {
@@ -48,7 +48,7 @@ package struct ShapeClasses {
     ///
     /// - Parameters:
     ///   - count: Classes at most.
-    ///   - share: Of all the time, what a class must take.
+    ///   - share: Of all the time, what a class must take; the longest is there in any case.
     /// - Returns: Each class with one of its batches.
     package func entries(count: Int, share: Double) -> [Entry] {
         let entries = steps.sorted { $0.key < $1.key }.map { key, steps -> Entry in
@@ -58,9 +58,9 @@ package struct ShapeClasses {
                 seconds: steps.reduce(0) { $0 + $1.seconds })
         }
         let all = entries.reduce(0) { $0 + $1.seconds }
-        return Array(
-            entries.filter { $0.seconds >= share * all }.sorted { $0.seconds > $1.seconds }
-                .prefix(count))
+        let longest = entries.sorted { $0.seconds > $1.seconds }
+        let kept = longest.prefix(count).filter { $0.seconds >= share * all }
+        return kept.isEmpty ? Array(longest.prefix(1)) : kept
     }
 
     private static func index(_ value: Int, _ edges: [Int]) -> Int {

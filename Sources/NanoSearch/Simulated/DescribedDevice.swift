@@ -97,7 +97,9 @@ package struct SimulatedDevice: DeviceModel {
     }
 
     /// These devices overlap by shares only.
-    package func coIssue(rate: Double, reading: Double) -> CoIssue { CoIssue(product: 1, memory: 1) }
+    package func coIssue(rate: Double, reading: Double) -> CoIssue {
+        CoIssue(product: 1, memory: 1)
+    }
 
     private static func value(of table: [Double], at share: Double) -> Double {
         let place = share * 10

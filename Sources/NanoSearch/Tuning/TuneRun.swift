@@ -7,17 +7,18 @@ import NanoModel
 package struct TuneResult: Sendable {
     package let tuning: Tuning
     package let roofs: PipelineDrawing.Roofs
-    /// One layer of the plan that overlaps most often, or of the first, as it ran; SVG.
+    /// Where the plans lie; nil: they could not be written.
+    package let planPath: String?
+    /// One layer of the plan of ``Tuning/shown``, as it ran; SVG.
     package let pipeline: String?
     package let layerCount: Int
     fileprivate let workModel: WorkModel
 
     /// Matrix products with their rates, GOP/s, by rows.
-    var operationRates:
-        [(kind: NanoFlow.Operation.Kind, rates: [(place: Double, value: Double)])]
-    {
+    var operationRates: [(kind: NanoFlow.Operation.Kind, rates: [(place: Double, value: Double)])] {
         let graph = ProfileCase(decodes: 1, context: 1).nanoGraph(layerCount: 1)
-        return graph.operations.filter { $0.kind.isProduct || $0.kind == .lmHead }.map { operation in
+        return graph.operations.filter { $0.kind.isProduct || $0.kind == .lmHead }.map {
+            operation in
             let work = workModel.work(of: operation, in: graph.layout).operations
             let rates = tuning.device.measuredSeconds(operation.kind).map {
                 (place: $0.rows, value: work * $0.rows / $0.seconds / 1e9)
@@ -35,7 +36,8 @@ package struct TuneResult: Sendable {
         let bytes = workModel.work(of: attention, in: graph.layout).bytes
         let seconds = tuning.device.decodeSeconds
         let rate = bytes / seconds.perBlock
-        return "Decode attention takes \(decimal(seconds.perSequence * 1e6, 1)) microseconds for each "
+        return
+            "Decode attention takes \(decimal(seconds.perSequence * 1e6, 1)) microseconds for each "
             + "sequence and layer and \(decimal(seconds.perBlock * 1e6, 2)) for each block of "
             + "\(KVArena.blockSize) positions: it reads \(decimal(rate / 1e9, 1)) GB/s, "
             + "\(percent(rate / roofs.bytes)) of the roof."
@@ -64,10 +66,12 @@ package struct TuneRun: Sendable {
     }
 
     /// Takes as long as it may, and blocks.
+    ///
+    /// - Throws: ``NanoFlowError`` where that did not suffice.
     package func run(
         _ loaded: LoadedModel, _ source: ModelSource, _ settings: EngineSettings,
         _ fingerprint: PlanFingerprint, _ progress: @escaping (String, Double) -> Void
-    ) -> TuneResult {
+    ) throws(NanoFlowError) -> TuneResult {
         let start = ContinuousClock.now
         let model = source.model
         let depth = Self.profiledLayerCount(model, settings)
@@ -79,19 +83,22 @@ package struct TuneRun: Sendable {
         progress("preparing the cache", 0)
         let bench = StepBench(loaded, limits: settings.limits)
         var tuner = Tuner(
-            Tuner<StepBench>.Task(
+            TuningTask(
                 layerCount: model.layerCount, limits: settings.limits,
                 unitCount: settings.threadCount, requests: requests, seconds: seconds),
             profile: known
                 ?? MachineProfile(fingerprint, layerCount: depth, unitCount: settings.threadCount),
             runner: bench,
             elapsed: { start.duration(to: .now) / .seconds(1) },
-            save: { profile in write(path) { try profile.write(to: path) } }, progress: progress)
-        let tuning = tuner.run()
+            save: { profile in _ = write(path) { try profile.write(to: path) } },
+            progress: progress)
+        let tuning = try tuner.run()
         let plans = planPath ?? TuningFiles.path(.plans, for: fingerprint)
-        write(plans) { try PlanFile(tuning.table, for: fingerprint).write(to: plans) }
+        let isWritten = write(plans) {
+            try PlanFile(tuning.table, for: fingerprint).write(to: plans)
+        }
         return TuneResult(
-            tuning: tuning, roofs: roofs,
+            tuning: tuning, roofs: roofs, planPath: isWritten ? plans : nil,
             pipeline: Self.drawing(tuning, bench, roofs, settings, model),
             layerCount: model.layerCount, workModel: loaded.history.workModel)
     }
@@ -109,8 +116,7 @@ package struct TuneRun: Sendable {
         _ tuning: Tuning, _ bench: StepBench, _ roofs: PipelineDrawing.Roofs,
         _ settings: EngineSettings, _ model: ModelConfiguration
     ) -> String? {
-        let shape = tuning.shapes.first { $0.winner.numbers != nil } ?? tuning.shapes.first
-        guard let shape,
+        guard let shape = tuning.shown,
             bench.run(
                 shape.entry.batch, shape.winner.plan, layerCount: min(model.layerCount, 8)) != nil,
             let excerpt = bench.lastTrace(unitCount: settings.threadCount)?.excerpt
@@ -121,12 +127,14 @@ package struct TuneRun: Sendable {
         ).svg
     }
 
-    private func write(_ path: String, _ body: () throws -> Void) {
+    private func write(_ path: String, _ body: () throws -> Void) -> Bool {
         do {
             try TuningFiles.makeFolder(for: path)
             try body()
+            return true
         } catch {
             warn("\(path) could not be written: \(error.localizedDescription)")
+            return false
         }
     }
 
@@ -135,8 +143,8 @@ package struct TuneRun: Sendable {
     private static func profiledLayerCount(
         _ model: ModelConfiguration, _ settings: EngineSettings
     ) -> Int {
-        let caches = MachineTopology(allowedCPUs: Machine.current().allowedCPUs).caches
-        let cache = caches.map(\.byteCount).max() ?? 64 << 20
+        let cache =
+            MachineTopology(allowedCPUs: Machine.current().allowedCPUs).lastLevelCacheByteCount
         let layer =
             ModelWork(model).layerParameters / model.layerCount
             * settings.format.elementByteCount

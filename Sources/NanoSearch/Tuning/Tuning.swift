@@ -4,17 +4,21 @@ package import NanoFlow
 /// What tuning has found.
 package struct Tuning: Sendable {
     package let profile: MachineProfile
+    /// Steps of the profile that there was no time to run.
+    package let missingCount: Int
     package let device: MeasuredDevice
     /// A workload's speed by tokens in one step, in their order.
-    package let budgets: [Budget]
+    package let tokenBudgets: [TokenBudget]
+    /// The best of them, and what the engine has room for.
     package let tokenBudget: Int
+    package let tokenLimit: Int
     /// Classes of batches, those that take most time first.
     package let shapes: [Shape]
     /// Seconds that all of it took.
     package let seconds: Double
 
     /// Tokens in one step at most, with what is predicted of the workload.
-    package struct Budget: Sendable, Hashable {
+    package struct TokenBudget: Sendable, Hashable {
         package let tokens: Int
         /// Tokens a second.
         package let sequential: Double
@@ -62,19 +66,27 @@ package struct Tuning: Sendable {
             return exp(sum / (weights.predicted + weights.measured))
         }
 
+        /// What a plan must gain for a batch to be cut, where it was run and where it was not.
+        package static let leastGain = 1.01
+        private static let leastPredictedGain = 1.05
+        /// A plan this much slower than the sequential one in prediction is not run at all, and one
+        /// this much slower than the best not again.
+        static let hopeless = 1.03
+
         /// The sequential plan, and those that may still win.
-        func contenders(within factor: Double) -> [Int] {
+        var contenders: [Int] {
             let best = candidates.indices.map(gain).max() ?? 1
-            return candidates.indices.filter { $0 == 0 || gain($0) * factor >= best }
+            return candidates.indices.filter { $0 == 0 || gain($0) * Self.hopeless >= best }
         }
 
-        /// What a plan must gain for a batch to be cut.
-        package static let leastGain = 1.01
-
-        /// Takes the fastest, or the sequential plan where that gains too little.
+        /// Takes the fastest, or the sequential plan where none gains enough.
         mutating func choose() {
-            let best = candidates.indices.max { gain($0) < gain($1) } ?? 0
-            chosen = gain(best) >= Self.leastGain ? best : 0
+            let isBaseRun = !candidates[0].samples.isEmpty
+            let good = candidates.indices.filter { index in
+                let isRun = isBaseRun && !candidates[index].samples.isEmpty
+                return gain(index) >= (isRun ? Self.leastGain : Self.leastPredictedGain)
+            }
+            chosen = good.max { gain($0) < gain($1) } ?? 0
         }
     }
 
@@ -104,6 +116,9 @@ package struct Tuning: Sendable {
         }
     }
 
+    /// The class to show: of those that are cut, the one that takes most time, or else of all.
+    package var shown: Shape? { shapes.first { $0.winner.numbers != nil } ?? shapes.first }
+
     /// The plans that won, by their shapes.
     ///
     /// Where overlapping won anywhere, steps that the workload does not have, with enough to read,
@@ -119,6 +134,7 @@ package struct Tuning: Sendable {
             entries.append(
                 PlanTable.Entry(shape: .enoughToRead, plan: overlapped.winner.plan))
         }
-        return PlanTable(entries: entries, tokenBudget: tokenBudget)
+        return PlanTable(
+            entries: entries, tokenBudget: .init(tokens: tokenBudget, limit: tokenLimit))
     }
 }
