@@ -43,8 +43,9 @@ package struct KVArena: Sendable {
         self.base = base
     }
 
-    /// Gives the first blocks of every layer numbers, the same everywhere: small and finite in each
-    /// format. Until it is written all of the cache is one page of zeros.
+    /// Gives the first blocks of every layer numbers, small and finite in each format.
+    ///
+    /// Until it is written all of the cache is one page of zeros.
     package func fill(blockCount: Int) {
         for layer in 0..<layerCount {
             let first = base + layer * self.blockCount * blockByteCount

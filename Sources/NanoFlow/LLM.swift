@@ -68,6 +68,7 @@ public final class LLM: Sendable {
     ///   - sampling: How tokens are chosen, and how many.
     ///   - cacheSalt: Requests use each other's cached keys and values where they have the same salt,
     ///     or none; results are the same.
+    /// - Returns: A `.token` event a token, then one `.finished`.
     /// - Throws: ``NanoFlowError`` for a bad prompt or parameter, a full queue, a stopped engine.
     public func stream(
         _ prompt: Prompt, sampling: SamplingParameters = SamplingParameters(),

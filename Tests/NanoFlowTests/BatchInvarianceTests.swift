@@ -13,7 +13,8 @@ import Testing
             EngineConfiguration(precision: .int8, kvPrecision: .bf16, groupSize: 0),
         ]
         let others = InstructionSet.allCases.filter { $0.isSupported && $0 != .best }
-        return best
+        let all =
+            best
             + others.flatMap { set in
                 [Precision.bf16, .int8].map {
                     var configuration = EngineConfiguration(precision: $0)
@@ -21,6 +22,12 @@ import Testing
                     return configuration
                 }
             }
+        // What is compared is to be computed each time.
+        return all.map {
+            var configuration = $0
+            configuration.reusesPrefixes = false
+            return configuration
+        }
     }()
 
     /// Prompts of 1 to 120 tokens.

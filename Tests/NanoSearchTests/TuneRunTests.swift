@@ -10,7 +10,8 @@ import Testing
 @Suite struct TuneRunTests {
     static let configuration: EngineConfiguration = {
         var configuration = EngineConfiguration(
-            precision: .f32, threadCount: 2, maxSequences: 16, maxBatchedTokens: 64)
+            precision: .f32, threadCount: 2, kvCacheByteCount: 8 << 20, maxSequences: 16,
+            maxBatchedTokens: 64)
         configuration.plans = .generated
         return configuration
     }()
@@ -74,7 +75,7 @@ import Testing
         let warnings = Locked<[String]>([])
         let tuned = try await Self.llm {
             loaded, source, settings, fingerprint, progress throws(NanoFlowError) in
-            var run = TuneRun(requests, seconds: 3, planPath: plans) { text in
+            var run = TuneRun(requests, seconds: 60, planPath: plans) { text in
                 warnings.withLock { $0.append(text) }
             }
             run.profilePath = folder + "/profile.json"
@@ -111,7 +112,7 @@ import Testing
         let llm = try await Self.llm {
             loaded, source, settings, fingerprint, progress throws(NanoFlowError) in
             let request = Workload.Request(prompt: .random(count: 8), outputLength: 2)
-            var run = TuneRun([request], seconds: 2, planPath: "/dev/null/plans.json") { text in
+            var run = TuneRun([request], seconds: 60, planPath: "/dev/null/plans.json") { text in
                 warnings.withLock { $0.append(text) }
             }
             run.profilePath = "/dev/null/profile.json"

@@ -74,7 +74,8 @@ package struct OfflineRun {
         self.requests = requests
     }
 
-    /// Submits all requests and waits for the last token.
+    /// Submits all requests and waits for the last token; all of their tokens are computed, whatever
+    /// the cache knows.
     ///
     /// - Throws: ``NanoFlowError`` when the engine refuses them or stops; `CancellationError`.
     package func run() async throws -> Outcome {
@@ -100,6 +101,8 @@ package struct OfflineRun {
     }
 
     private func submit() throws(NanoFlowError) -> [AsyncStream<EngineEvent>] {
+        // Of its own each time, so that nothing is found in the cache.
+        let name = "offline run \(UInt64.random(in: .min ... .max))"
         var streams: [AsyncStream<EngineEvent>] = []
         var submitted: [EngineRequest] = []
         for (index, request) in requests.enumerated() {
@@ -112,7 +115,7 @@ package struct OfflineRun {
                 EngineRequest(
                     prompt: request.prompt,
                     task: .complete(sampling, maxTokens: request.outputLength),
-                    events: continuation))
+                    cacheSalt: "\(name), request \(index)", events: continuation))
         }
         let inbox = llm.engine.inbox
         let first = try inbox.submit(submitted)

@@ -38,8 +38,13 @@ package final class Engine: Sendable {
     ///
     /// Takes seconds to minutes and blocks; `progress` is called with what is being done and 0...1.
     ///
-    /// - Parameter makePlans: Chooses the plans once the model is loaded; nil: those that the
-    ///   configuration names.
+    /// - Parameters:
+    ///   - source: The model.
+    ///   - configuration: What to use of the machine.
+    ///   - kernels: The kernels; nil: those of the configuration.
+    ///   - makePlans: Chooses the plans once the model is loaded; nil: those that the configuration
+    ///     names.
+    ///   - progress: Told what is being done.
     /// - Throws: ``NanoFlowError``.
     package init(
         _ source: ModelSource, configuration: EngineConfiguration, kernels: Kernels? = nil,

@@ -82,6 +82,7 @@ package enum TuningFiles {
     ///   - fingerprint: What it is made for.
     ///   - fileExtension: Of the file's name.
     ///   - environment: Names the folder of caches (XDG Base Directory Specification).
+    /// - Returns: An absolute path.
     package static func path(
         _ kind: Kind, for fingerprint: PlanFingerprint, fileExtension: String = "json",
         environment: [String: String] = ProcessInfo.processInfo.environment

@@ -114,6 +114,7 @@ package struct Scheduler {
     ///
     /// - Parameters:
     ///   - names: Of all its full blocks, from the first.
+    ///   - id: The sequence.
     ///   - count: Positions that are computed now.
     ///   - step: The step that computed the last of them.
     package mutating func name(

@@ -67,6 +67,7 @@ extension ProfileCase {
     ///   - limits: Of the engine.
     ///   - unitCount: Of the engine.
     ///   - sharings: How resources may share the device.
+    /// - Returns: Steps that fit the engine.
     package static func all(
         _ limits: Scheduler.Limits, unitCount: Int, sharings: [SearchSpace.Sharing]
     ) -> [ProfileCase] {

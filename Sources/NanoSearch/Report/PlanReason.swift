@@ -57,7 +57,7 @@ struct PlanReason {
             + "gains less than \(percent(Tuning.Shape.leastGain - 1)). " + outcome(best)
     }
 
-    /// "Predicted 5.1 % faster, measured 6.3 % faster in 4 runs."
+    /// As "Predicted 5.1 % faster, measured 6.3 % faster in 4 runs".
     private func outcome(_ index: Int) -> String {
         let (base, candidate) = (shape.candidates[0], shape.candidates[index])
         func change(_ ratio: Double) -> String {

@@ -18,6 +18,7 @@ package protocol DeviceModel: Sendable {
     /// - Parameters:
     ///   - rate: As ``PipelinePlan/Share/prefetchRate``.
     ///   - reading: Seconds alone of what is read for each second alone of the products.
+    /// - Returns: What both take while they run beside each other.
     func coIssue(rate: Double, reading: Double) -> CoIssue
 }
 
