@@ -39,49 +39,44 @@ package protocol StepRunner {
 
 /// Runs made-up steps on a pipeline that serves nobody, and says how long they take.
 ///
-/// Every slot has a sequence of the longest length, so that any positions can be computed. Their
-/// blocks lie scattered over a part of the cache that no last-level cache holds.
+/// Every slot has a sequence of the longest length, so that any positions can be computed. What a
+/// step writes lies in blocks of their own; what it reads lies scattered over a part of the cache
+/// that no last-level cache holds, and may be shared.
 package struct StepBench: StepRunner {
     private let loaded: LoadedModel
     private let limits: Scheduler.Limits
+    /// In no order.
+    private let blocks: [Int32]
 
-    /// Bytes of the cache that made-up sequences lie in.
+    /// Bytes of the cache that made-up sequences lie in, where that is enough.
     private static let cacheByteCount = 512 << 20
+    /// Blocks that are only read, at least.
+    private static let readCount = 64
 
     /// Takes the pipeline over; it must be idle, and what its cache holds is lost.
     package init(_ loaded: LoadedModel, limits: Scheduler.Limits) {
         (self.loaded, self.limits) = (loaded, limits)
         let cache = loaded.kvArena
+        let mostWritten = limits.batchedTokens / limits.blockSize + 2 * limits.sequences
         let count = min(
-            limits.blockCount, max(1, Self.cacheByteCount / cache.wholeBlockByteCount))
+            limits.blockCount,
+            max(mostWritten + Self.readCount, Self.cacheByteCount / cache.wholeBlockByteCount))
         cache.fill(blockCount: count)
         var generator = SplitMix64(seed: 0)
-        let blocks = (0..<Int32(count)).shuffled(using: &generator)
+        blocks = (0..<Int32(count)).shuffled(using: &generator)
         let greedy = SlotSampling(
             SamplingParameters(temperature: 0), seed: 0, promptCount: limits.sequenceLength)
         let prompt = [Int32](repeating: 0, count: limits.sequenceLength)
-        let blocksPerSequence = limits.blocks(for: limits.sequenceLength)
-        let tables = loaded.pipeline.tables
         for slot in 0..<limits.sequences {
-            tables.begin(slot: slot, prompt: prompt, sampling: greedy)
-            // A sequence of the longest length may have blocks twice; what is read of it has not.
-            let first = Int.random(in: 0..<count, using: &generator)
-            let own = (0..<blocksPerSequence).map { blocks[(first + $0) % count] }
-            tables.setBlocks(slot: slot, from: 0, own[...])
+            loaded.pipeline.tables.begin(slot: slot, prompt: prompt, sampling: greedy)
         }
     }
 
     package func run(
         _ batch: Batch, _ plan: PipelinePlan, layerCount: Int, units: Int? = nil
     ) -> StepTimes? {
-        precondition(
-            batch.tokenCount <= limits.batchedTokens
-                && batch.items.allSatisfy {
-                    $0.slot < limits.sequences && $0.positions.upperBound < limits.sequenceLength
-                },
-            "A made-up step must fit the engine.")
+        let own = placed(batch)
         let graph = OperationGraph.decoder(layerCount: layerCount)
-        let own = batch.withoutBlocks
         let layout = BatchLayout(own, shares: plan.nanoBatches, alignment: KVArena.blockSize)
         let nanoGraph = graph.split(
             into: NanoBatches(layout, whole: plan.whole), blockSize: KVArena.blockSize)
@@ -101,22 +96,44 @@ package struct StepBench: StepRunner {
             waitingSeconds: times.waitingSeconds * scale)
     }
 
+    /// The batch with blocks: no two sequences write to one, and none reads what another writes.
+    private func placed(_ batch: Batch) -> Batch {
+        precondition(
+            batch.tokenCount <= limits.batchedTokens
+                && batch.items.allSatisfy {
+                    $0.slot < limits.sequences && $0.positions.upperBound < limits.sequenceLength
+                },
+            "A made-up step must fit the engine.")
+        let writtenCount = batch.items.reduce(0) { $0 + blocksWritten(by: $1).count }
+        let (toWrite, toRead) = (blocks[..<writtenCount], blocks[writtenCount...])
+        var (written, read) = (toWrite.startIndex, 0)
+        let items = batch.items.map { item in
+            let own = blocksWritten(by: item)
+            var table: [Int32] = []
+            for _ in 0..<own.lowerBound {
+                precondition(!toRead.isEmpty, "The cache must hold what a made-up step reads.")
+                table.append(toRead[toRead.startIndex + read % toRead.count])
+                read += 1
+            }
+            table += toWrite[written..<written + own.count]
+            written += own.count
+            return Batch.Item(
+                sequence: item.sequence, slot: item.slot, positions: item.positions,
+                logits: item.logits, firstNewBlock: 0, newBlocks: table[...])
+        }
+        return Batch(step: batch.step, items: items)
+    }
+
+    /// The blocks of its sequence that an item writes to.
+    private func blocksWritten(by item: Batch.Item) -> Range<Int> {
+        let end = limits.blocks(for: item.positions.upperBound)
+        return item.positions.lowerBound / limits.blockSize..<end
+    }
+
     /// What the units did in the step that ran last; nil: it was too long for the timeline.
     package func lastTrace(unitCount: Int) -> PipelineTrace? {
         let trace = PipelineTrace(
             loaded.timeline, loaded.history, unitCount: unitCount, lastSteps: 1)
         return trace.events.isEmpty ? nil : trace
-    }
-}
-
-extension Batch {
-    /// The same with block tables left as they are.
-    fileprivate var withoutBlocks: Batch {
-        let items = items.map {
-            Item(
-                sequence: $0.sequence, slot: $0.slot, positions: $0.positions, logits: $0.logits,
-                firstNewBlock: 0, newBlocks: [])
-        }
-        return Batch(step: step, items: items)
     }
 }

@@ -101,7 +101,9 @@ extension ProfileCase {
                     decodes: decodes, context: min(contexts[2], longest), units: units))
         }
         var seen = Set<ProfileCase>()
-        return cases.filter { seen.insert($0).inserted }.sorted { $0.cost < $1.cost }
+        return cases.filter {
+            $0.blockCount(limits) <= limits.blockCount && seen.insert($0).inserted
+        }.sorted { $0.cost < $1.cost }
     }
 
     /// Prefill chunks of so many rows together, at the position or as far behind as there is room;
@@ -120,6 +122,11 @@ extension ProfileCase {
             ProfileCase(
                 chunks: [Int](repeating: length, count: count), position: min(position, room))
         ]
+    }
+
+    /// Of the cache, for all sequences.
+    private func blockCount(_ limits: Scheduler.Limits) -> Int {
+        batch.items.reduce(0) { $0 + limits.blocks(for: $1.positions.upperBound) }
     }
 
     /// Grows with the time that a step takes.

@@ -19,9 +19,12 @@ package struct SteadyRunner<Runner: StepRunner> {
     ///   - layerCount: Layers that the reference runs with.
     package init(_ runner: Runner, _ limits: Scheduler.Limits, layerCount: Int) {
         (self.runner, self.layerCount) = (runner, layerCount)
+        let context = min(320, limits.sequenceLength - 1)
         reference = ProfileCase(
-            decodes: min(16, limits.sequences, limits.batchedTokens, limits.logitRows),
-            context: min(320, limits.sequenceLength - 1))
+            decodes: min(
+                16, limits.sequences, limits.batchedTokens, limits.logitRows,
+                limits.blockCount / limits.blocks(for: context)),
+            context: context)
     }
 
     /// Runs the reference a few times: the first ones touch memory and code, and are not kept.
