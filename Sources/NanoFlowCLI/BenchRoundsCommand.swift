@@ -113,7 +113,8 @@ struct RoundsReport: Encodable {
         let reusedTokens: Int
         let hitRatio: Double
         let ttftSeconds: [String: Times]
-        /// Medians of the rounds' own ratios, over those with at least 256 tokens to reuse.
+        /// Medians of the rounds' own ratios, over those with at least 256 tokens to reuse; empty
+        /// where there is none.
         let ttftRatio: [String: Double]
         let ratioRounds: Int
         let concurrency: Int
@@ -147,7 +148,7 @@ struct RoundsReport: Encodable {
             rounds: memory.all.count, promptTokens: prompt, computedTokens: prompt - reused,
             reusedTokens: reused, hitRatio: Double(reused) / Double(max(1, prompt)),
             ttftSeconds: ["recomputed": Times(recomputed.all), "ram": Times(memory.all)],
-            ttftRatio: ["ram": ratios.median], ratioRounds: ratios.count,
+            ttftRatio: ratios.isEmpty ? [:] : ["ram": ratios.median], ratioRounds: ratios.count,
             concurrency: concurrency,
             totalTokensPerSecond: [
                 "recomputed": plain.tokensPerSecond, "ram": reusing.tokensPerSecond,
@@ -158,6 +159,14 @@ struct RoundsReport: Encodable {
     func encode(to encoder: any Encoder) throws {
         try run.encode(to: encoder)
         try figures.encode(to: encoder)
+    }
+
+    private var ratioText: String {
+        guard let ratio = figures.ttftRatio["ram"] else {
+            return "; no round has \(Self.leastReusable) tokens to reuse"
+        }
+        return ": from memory it takes \(format(ratio, 3)) of the time (median of "
+            + "\(figures.ratioRounds) rounds with at least \(Self.leastReusable) tokens to reuse)"
     }
 
     var text: String {
@@ -177,9 +186,7 @@ struct RoundsReport: Encodable {
             \(row("nothing reused", "recomputed"))
             \(row("from memory", "ram"))
 
-            First token in ms, median, one dialogue at a time: from memory it takes \
-            \(format(figures.ttftRatio["ram"] ?? 0, 3)) of the time (median of \
-            \(figures.ratioRounds) rounds with at least \(Self.leastReusable) tokens to reuse).
+            First token in ms, median, one dialogue at a time\(ratioText).
             Tokens/s with \(figures.concurrency) dialogues at a time count all prompt and completion tokens.
             """
     }

@@ -141,7 +141,6 @@ package struct PlanTable: Codable, Sendable, Hashable {
 
     /// What to do until plans have been searched for: overlap where there is enough to read and
     /// enough to compute beside it.
-    ///
     package static func generated(_ graph: OperationGraph) -> PlanTable {
         PlanTable(entries: [Entry(shape: .enoughToRead, plan: .overlapped(graph))])
     }
