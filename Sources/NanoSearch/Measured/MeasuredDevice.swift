@@ -36,10 +36,32 @@ package struct MeasuredDevice: DeviceModel {
         /// Of the speed on all units.
         package let product: Double
         package let memory: Double
+
+        fileprivate init(_ units: Int, _ some: StepTimes, _ all: StepTimes) {
+            let speed = { (isWanted: (NanoFlow.Operation.Kind) -> Bool) in
+                all.seconds(isWanted) / some.seconds(isWanted)
+            }
+            self.units = units
+            (product, memory) = (speed(\.isProduct), speed { $0.resource == .memory })
+        }
     }
 
     /// - Parameter profile: Of the machine; steps that it lacks are left out.
     package init(_ profile: MachineProfile) {
+        fitTimesAlone(profile)
+        for measurement in profile.measurements {
+            if let units = measurement.step.units, let all = profile[measurement.step.onAllUnits] {
+                fewerUnits.append(OnFewerUnits(units, measurement.median, all.median))
+            }
+            guard let sharing = measurement.step.sharing else { continue }
+            let found = interference(measurement, sharing, layerCount: profile.layerCount)
+            if sharing.prefetchRate > 0 { coIssues.append(found) } else { shares.append(found) }
+        }
+        fewerUnits.sort { $0.units < $1.units }
+    }
+
+    /// From the steps in sequence on all units.
+    private mutating func fitTimesAlone(_ profile: MachineProfile) {
         let steps = profile.measurements.filter { $0.step.sharing == nil && $0.step.units == nil }
         var values: [NanoFlow.Operation.Kind: [Double: [Double]]] = [:]
         var decodes: [(x: Double, y: Double, seconds: Double)] = []
@@ -73,21 +95,6 @@ package struct MeasuredDevice: DeviceModel {
         prefillAttention = TwoPartTime(prefills)
         let waiting = TwoPartTime(waits)
         (handover, waitingShare) = (waiting.perX, waiting.perY)
-        for measurement in profile.measurements {
-            if let units = measurement.step.units, let all = profile[measurement.step.onAllUnits] {
-                let speed = { (isWanted: (NanoFlow.Operation.Kind) -> Bool) in
-                    all.median.seconds(isWanted) / measurement.median.seconds(isWanted)
-                }
-                fewerUnits.append(
-                    OnFewerUnits(
-                        units: units, product: speed(\.isProduct),
-                        memory: speed { $0.resource == .memory }))
-            }
-            guard let sharing = measurement.step.sharing else { continue }
-            let found = interference(measurement, sharing, layerCount: profile.layerCount)
-            if sharing.prefetchRate > 0 { coIssues.append(found) } else { shares.append(found) }
-        }
-        fewerUnits.sort { $0.units < $1.units }
     }
 
     /// What the kinds of an overlapped step took, over what they take alone.

@@ -55,7 +55,7 @@ package struct StepPredictor: Sendable {
         return times[0] + Double(layerCount - few) * layer
     }
 
-    /// Seconds of a step in sequence: as the simulation has it, without the simulation.
+    /// Seconds of a step in sequence, as the simulation has them to within a few hand-overs.
     package var sequentialSeconds: Double {
         ofAllLayers(
             sequentialGraphs.map { graph in
