@@ -72,11 +72,8 @@ struct Peaks {
 
     /// Measures them; the engine must be idle.
     init(_ engine: Engine) {
-        let threads = engine.settings.threadCount
-        let cpus = engine.machine.allowedCPUs
-        operations = PeakMeasurement.operations(
-            engine.settings.precision.peakKind, threads: threads, cpus: cpus)
-        readBandwidth = PeakMeasurement.readBandwidth(threads: threads, cpus: cpus)
+        let roofs = PipelineDrawing.Roofs(measuredWith: engine.settings)
+        (operations, readBandwidth) = (roofs.operations, roofs.bytes)
     }
 
     private init(operations: Double, readBandwidth: Double) {

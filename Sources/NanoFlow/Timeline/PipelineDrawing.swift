@@ -1,3 +1,5 @@
+import NanoDevice
+
 /// One layer's pipeline as a picture: lanes for each unit and for each resource, nano-batches in
 /// colours.
 package struct PipelineDrawing: Sendable {
@@ -9,6 +11,14 @@ package struct PipelineDrawing: Sendable {
 
         package init(operations: Double, bytes: Double) {
             (self.operations, self.bytes) = (operations, bytes)
+        }
+
+        /// Measures what the engine's threads do at most at its precision; they must be idle.
+        package init(measuredWith settings: EngineSettings) {
+            let (threads, cpus) = (settings.threadCount, Machine.current().allowedCPUs)
+            operations = PeakMeasurement.operations(
+                settings.precision.peakKind, threads: threads, cpus: cpus)
+            bytes = PeakMeasurement.readBandwidth(threads: threads, cpus: cpus)
         }
     }
 

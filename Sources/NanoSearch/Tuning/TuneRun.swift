@@ -79,7 +79,7 @@ package struct TuneRun: Sendable {
         let known = MachineProfile.read(
             path, for: fingerprint, layerCount: depth, unitCount: settings.threadCount)
         progress("measuring the roofs", 0)
-        let roofs = Self.roofs(settings)
+        let roofs = PipelineDrawing.Roofs(measuredWith: settings)
         progress("preparing the cache", 0)
         let bench = StepBench(loaded, limits: settings.limits)
         var tuner = Tuner(
@@ -101,14 +101,6 @@ package struct TuneRun: Sendable {
             tuning: tuning, roofs: roofs, planPath: isWritten ? plans : nil,
             pipeline: Self.drawing(tuning, bench, roofs, settings, model),
             layerCount: model.layerCount, workModel: loaded.history.workModel)
-    }
-
-    private static func roofs(_ settings: EngineSettings) -> PipelineDrawing.Roofs {
-        let cpus = Machine.current().allowedCPUs
-        return PipelineDrawing.Roofs(
-            operations: PeakMeasurement.operations(
-                settings.precision.peakKind, threads: settings.threadCount, cpus: cpus),
-            bytes: PeakMeasurement.readBandwidth(threads: settings.threadCount, cpus: cpus))
     }
 
     /// Runs a few layers once more: as many as the timeline holds.
