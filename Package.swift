@@ -16,10 +16,14 @@ let package = Package(
     // Bottom to top: a target imports only what stands above it here.
     targets: [
         .target(name: "CNanoKernels"),
-        .target(name: "CNanoSystem"),
         .systemLibrary(
             name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
-        .target(name: "NanoDevice", dependencies: ["CNanoKernels", "CNanoSystem"]),
+        .systemLibrary(
+            name: "CLiburing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+        .systemLibrary(
+            name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
+        .target(name: "CNanoSystem", dependencies: ["CLiburing"]),
+        .target(name: "NanoDevice", dependencies: ["CNanoKernels", "CNanoSystem", "CXXHash"]),
         .target(name: "NanoTokenizer", dependencies: ["CPCRE2"]),
         .target(name: "NanoModel", dependencies: ["CNanoKernels", "NanoDevice", "NanoTokenizer"]),
         .target(

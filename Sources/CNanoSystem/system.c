@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "nano_system.h"
 
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -38,3 +39,7 @@ bool ns_pin_to_cpu(int cpu) {
 }
 
 void ns_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+bool ns_set_direct(int descriptor, bool is_direct) {
+    return fcntl(descriptor, F_SETFL, is_direct ? O_DIRECT : 0) == 0;
+}

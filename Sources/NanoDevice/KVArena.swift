@@ -54,6 +54,16 @@ package struct KVArena: Sendable {
         }
     }
 
+    /// A block in each layer, from the first layer on.
+    package func pieces(ofBlock block: Int32) -> [UnsafeMutableRawBufferPointer] {
+        precondition(block >= 0 && block < blockCount, "The block must exist.")
+        return (0..<layerCount).map {
+            UnsafeMutableRawBufferPointer(
+                start: base + ($0 * blockCount + Int(block)) * blockByteCount,
+                count: blockByteCount)
+        }
+    }
+
     /// The cache of one layer, as the kernels take it.
     package func layer(_ index: Int) -> nk_kv_layer {
         precondition(index >= 0 && index < layerCount, "The layer must exist.")

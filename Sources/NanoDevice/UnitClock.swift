@@ -29,6 +29,7 @@ struct UnitClock {
         if operation != next {
             close(slot)
             operation = next
+            times.begin(slot.category(of: next), unit: unit)
         }
         tileCount += 1
     }
@@ -41,6 +42,7 @@ struct UnitClock {
     mutating func end(_ slot: ProgramSlot) {
         close(slot)
         operation = nil
+        times.begin(nil, unit: unit)
     }
 
     private mutating func close(_ slot: ProgramSlot) {

@@ -7,6 +7,8 @@ import Synchronization
 package final class UnitTimes: Sendable {
     package let unitCount: Int
     package let categoryCount: Int
+    // What each unit runs at the moment; the number of categories: nothing.
+    private nonisolated(unsafe) let current: UnsafeMutablePointer<Atomic<Int>>  // (unit)
     // (unit, category), and behind a unit's categories what it waited.
     private nonisolated(unsafe) let cells: UnsafeMutablePointer<Atomic<UInt64>>
 
@@ -16,10 +18,23 @@ package final class UnitTimes: Sendable {
         let count = unitCount * (categoryCount + 1)
         cells = .allocate(capacity: count)
         for index in 0..<count { (cells + index).initialize(to: Atomic(0)) }
+        current = .allocate(capacity: unitCount)
+        for unit in 0..<unitCount { (current + unit).initialize(to: Atomic(categoryCount)) }
     }
 
     deinit {
+        current.deinitialize(count: unitCount).deallocate()
         cells.deinitialize(count: unitCount * (categoryCount + 1)).deallocate()
+    }
+
+    /// Notes what a unit runs from now on; nil: nothing.
+    func begin(_ category: Int?, unit: Int) {
+        current[unit].store(category ?? categoryCount, ordering: .relaxed)
+    }
+
+    /// Whether a unit runs operations of a category at the moment.
+    package func isRunning(_ category: Int) -> Bool {
+        (0..<unitCount).contains { current[$0].load(ordering: .relaxed) == category }
     }
 
     func addRunning(_ nanoseconds: UInt64, unit: Int, category: Int) {

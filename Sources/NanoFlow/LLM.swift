@@ -68,17 +68,26 @@ public final class LLM: Sendable {
     ///   - sampling: How tokens are chosen, and how many.
     ///   - cacheSalt: Requests use each other's cached keys and values where they have the same salt,
     ///     or none; results are the same.
+    ///   - priority: -100...100. Requests of lower values go first, each of them by age too: a step of
+    ///     1 is worth 256 steps of the engine.
     /// - Returns: A `.token` event a token, then one `.finished`.
     /// - Throws: ``NanoFlowError`` for a bad prompt or parameter, a full queue, a stopped engine.
     public func stream(
         _ prompt: Prompt, sampling: SamplingParameters = SamplingParameters(),
-        cacheSalt: String? = nil
+        cacheSalt: String? = nil, priority: Int = 0
     ) throws -> AsyncThrowingStream<GenerationEvent, any Error> {
         let tokens = try tokens(of: prompt)
+        guard EngineRequest.priorities.contains(priority) else {
+            throw NanoFlowError(
+                .invalidRequest, field: "priority",
+                limit: "\(EngineRequest.priorities.lowerBound) to "
+                    + "\(EngineRequest.priorities.upperBound)",
+                given: "\(priority)")
+        }
         try sampling.validate(vocabularyCount: engine.model.vocabularyCount)
         let task = EngineRequest.Task.complete(
             sampling, maxTokens: try maxTokens(sampling, promptCount: tokens.count))
-        let events = try submit(tokens, task, cacheSalt: cacheSalt)
+        let events = try submit(tokens, task, cacheSalt: cacheSalt, priority: priority)
         return AsyncThrowingStream(
             unfolding: CompletionText(promptCount: tokens.count, events: events).next)
     }
@@ -116,6 +125,9 @@ public final class LLM: Sendable {
 
     /// Requests submitted and not finished.
     package var runningRequestCount: Int { engine.inbox.unfinishedCount }
+
+    /// The engine as it was after its last step.
+    package var status: EngineStatus { engine.status }
 
     /// The bytes of one token, empty for special tokens.
     package func bytes(of token: Int) -> [UInt8] { engine.tokenizer.textBytes(of: token) }
@@ -208,7 +220,7 @@ public final class LLM: Sendable {
     }
 
     private func submit(
-        _ tokens: [Int], _ task: EngineRequest.Task, cacheSalt: String? = nil
+        _ tokens: [Int], _ task: EngineRequest.Task, cacheSalt: String? = nil, priority: Int = 0
     ) throws(NanoFlowError) -> AsyncStream<EngineEvent> {
         // Bounded by the completion's length: at most one event a token.
         let (events, continuation) = AsyncStream.makeStream(of: EngineEvent.self)
@@ -216,7 +228,7 @@ public final class LLM: Sendable {
         let id = try inbox.submit(
             EngineRequest(
                 prompt: tokens.map(Int32.init), task: task, cacheSalt: cacheSalt,
-                events: continuation))
+                priority: priority, events: continuation))
         continuation.onTermination = { reason in
             if case .cancelled = reason { inbox.abort(id) }
         }

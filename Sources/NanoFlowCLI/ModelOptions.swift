@@ -81,6 +81,17 @@ struct EngineOptions: ParsableArguments {
             """)
     var noPrefixCaching = false
 
+    @Option(
+        help: """
+            A folder for a file of KV blocks that memory has no room for: conversations go on where \
+            they were, after a restart too, and requests that had to give up their memory need not be \
+            computed anew. Made for this user alone (default: no disk is used).
+            """)
+    var kvDiskDir: String?
+
+    @Option(help: "Bytes that the file in --kv-disk-dir may take up, as 512M or 8G.")
+    var kvDiskSize = ByteSize(count: 8 << 30)
+
     @Option(help: "Sequences that run at once.")
     var maxNumSeqs = 256
 
@@ -106,6 +117,9 @@ struct EngineOptions: ParsableArguments {
             maxModelLength: maxModelLen)
         configuration.instructionSet = kernels.instructionSet
         configuration.reusesPrefixes = !noPrefixCaching
+        configuration.diskTier = kvDiskDir.map {
+            DiskTierConfiguration(directory: $0, byteCount: kvDiskSize.count)
+        }
         configuration.plans = plan?.source ?? .best
         return configuration
     }
@@ -203,6 +217,10 @@ struct GroupSize: ExpressibleByArgument {
 /// A number of bytes, with K, M, G or T for powers of 1024.
 struct ByteSize: ExpressibleByArgument {
     let count: Int
+
+    init(count: Int) { self.count = count }
+
+    var defaultValueDescription: String { "\(count >> 30)G" }
 
     init?(argument: String) {
         let units = ["K": 10, "M": 20, "G": 30, "T": 40]

@@ -77,7 +77,7 @@ struct OfflineReport: Encodable {
             optimalRatio: total / optimum.tokensPerSecond,
             attainableTokensPerSecond: attainable.tokensPerSecond,
             attainableRatio: total / attainable.tokensPerSecond,
-            preemptions: engine.inbox.preemptionCount, operations: operations,
+            preemptions: engine.status.scheduler.preemptions, operations: operations,
             waitingSeconds: waiting, idleSeconds: outcome.idleRatio * seconds,
             schedulerWaitRatio: outcome.idleRatio)
     }

@@ -87,6 +87,7 @@ struct ServeCommand: AsyncParsableCommand {
             batch    \(settings.limits.sequences) sequences, \
             \(tokens(of: engine)) a step, \
             KV cache of \(settings.limits.blockCount * settings.limits.blockSize) tokens
+            disk     \(engine.diskTierText ?? "not used; --kv-disk-dir keeps KV blocks there")
             memory
             \(settings.budget.description)
             """

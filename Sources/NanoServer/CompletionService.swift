@@ -33,7 +33,8 @@ struct CompletionService: Sendable {
     ) async throws -> Response {
         let streams = try request.choices.map { choice in
             try generator.stream(
-                .tokens(choice.prompt), sampling: choice.sampling, cacheSalt: request.cacheSalt)
+                .tokens(choice.prompt), sampling: choice.sampling, cacheSalt: request.cacheSalt,
+                priority: request.priority)
         }
         let answer = Answer(format: format, modelName: modelName, request: request)
         switch request.delivery {

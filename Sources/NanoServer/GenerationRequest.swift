@@ -22,6 +22,7 @@ struct GenerationRequest: Sendable {
     private let choicesPerPrompt: Int
     /// Keeps what is cached to requests with the same salt; nil: to all without one.
     let cacheSalt: String?
+    let priority: Int
     let delivery: Delivery
 
     /// Checks and tokenizes.
@@ -53,6 +54,7 @@ struct GenerationRequest: Sendable {
         self.choices = choices
         choicesPerPrompt = body.choicesPerPrompt
         cacheSalt = body.cacheSalt
+        priority = body.priority
         promptTokenCount = prompts.reduce(0) { $0 + $1.count }
         delivery =
             body.isStreamed

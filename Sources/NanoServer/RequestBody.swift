@@ -10,6 +10,7 @@ struct RequestBody {
     let maxTokens: Int?
     let sampling: SamplingParameters
     let cacheSalt: String?
+    let priority: Int
 
     init(_ body: JSONObject) throws {
         model = try body.value("model", "a string")
@@ -27,6 +28,7 @@ struct RequestBody {
         maxTokens = try maxCompletionTokens ?? body.integer("max_tokens")
         sampling = try Self.sampling(body)
         cacheSalt = try body.value("cache_salt", "a string")
+        priority = try body.integer("priority") ?? 0
         try UnsupportedFields.check(body, choicesPerPrompt: choicesPerPrompt)
     }
 

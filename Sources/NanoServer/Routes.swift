@@ -55,6 +55,9 @@ struct Routes: HTTPResponder {
         case "/health":
             try allow(request, .get)
             return try JSON.response(["status": "ok"])
+        case "/metrics":
+            try allow(request, .get)
+            return metrics()
         case "/v1/models":
             try allow(request, .get)
             return try JSON.response(ModelList(data: [modelCard]))
@@ -77,6 +80,13 @@ struct Routes: HTTPResponder {
             throw RequestError.methodNotAllowed(
                 request.method.rawValue, allowed: method.rawValue)
         }
+    }
+
+    private func metrics() -> Response {
+        let text = MetricsText(service.generator.status, modelName: service.modelName).text
+        return Response(
+            status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8"],
+            body: ResponseBody(byteBuffer: ByteBuffer(string: text)))
     }
 
     private var modelCard: ModelCard {

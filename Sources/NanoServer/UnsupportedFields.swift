@@ -18,7 +18,7 @@ enum UnsupportedFields {
         ("guided_json", .nothing), ("guided_regex", .nothing),
         ("include_stop_str_in_output", .nothing), ("kv_transfer_params", .nothing),
         ("length_penalty", .one), ("logit_bias", .nothing), ("logits_processors", .nothing),
-        ("min_tokens", .zero), ("priority", .zero), ("prompt_logprobs", .nothing),
+        ("min_tokens", .zero), ("prompt_logprobs", .nothing),
         ("return_token_ids", .nothing), ("return_tokens_as_token_ids", .nothing),
         ("skip_special_tokens", .yes), ("structured_outputs", .nothing), ("suffix", .nothing),
         ("truncate_prompt_tokens", .nothing), ("use_beam_search", .nothing),

@@ -38,6 +38,12 @@ import Testing
         #expect(error?.field == field)
     }
 
+    @Test func tooManyDialoguesAreRefused() {
+        let text = String(repeating: "{\n", count: Dialogues.maxDialogueCount + 1)
+        let error = #expect(throws: NanoFlowError.self) { try Self.read(text) }
+        #expect(error?.field == "d.jsonl")
+    }
+
     @Test func aMissingFileIsNamed() {
         let error = #expect(throws: NanoFlowError.self) {
             try Dialogues(file: "/nowhere/d.jsonl")

@@ -198,6 +198,24 @@ import Testing
         await llm.shutdown()
     }
 
+    @Test func aQueueFullOfTokensRefuses() async throws {
+        var configuration = EngineConfiguration(precision: .f32)
+        // One prompt of the longest length may always come.
+        configuration.maxQueuedTokens = 1
+        let llm = try await tinyModel(configuration)
+        let prompt = Prompt.tokens(Array(repeating: 7, count: 300))
+        let first = try llm.stream(prompt, sampling: Self.sampling(200))
+        let error = #expect(throws: NanoFlowError.self) {
+            try llm.stream(prompt, sampling: Self.sampling(1))
+        }
+        #expect(error?.code == .queueFull)
+        #expect(error?.field == "prompt tokens")
+        #expect(error?.given == "600")
+        for try await _ in first {}
+        _ = try await llm.generate(prompt, sampling: Self.sampling(1))
+        await llm.shutdown()
+    }
+
     @Test func aFullQueueRefuses() async throws {
         let llm = try await tinyModel(
             EngineConfiguration(precision: .f32, maxSequences: 2, maxQueuedRequests: 3))

@@ -10,6 +10,14 @@ import Testing
         try budget.check()
     }
 
+    @Test func whatIsNoArenaCountsAllTheSame() {
+        var budget = MemoryBudget(availableByteCount: 300)
+        budget.add("weights", 100)
+        budget.add("program", 50, isArena: false)
+        #expect(budget.totalByteCount == 150)
+        #expect(budget.arenas.map(\.name) == ["weights"])
+    }
+
     @Test func whatDoesNotFitIsRefusedWithTheArithmetic() {
         var budget = MemoryBudget(availableByteCount: 3 << 20)
         budget.add("weights", 1 << 20)

@@ -19,6 +19,41 @@ import Testing
         #expect(reusedCount > 1000)
     }
 
+    /// The same below a tier with room for everything: each position is computed once.
+    @Test func aTierThatWorksRecomputesNothing() {
+        var preemptionCount = 0
+        for seed in UInt64(20_000)..<20_300 {
+            var engine = SimulatedEngine(seed: seed, load: .growing, tier: .roomy)
+            engine.run()
+            if let failure = engine.failure {
+                Issue.record("seed \(seed), step \(engine.stepCount): \(failure)")
+                return
+            }
+            preemptionCount += engine.preemptionCount
+            if engine.skippedCount == 0, engine.recomputedRatio > 0 {
+                Issue.record(
+                    "seed \(seed) recomputed \(engine.recomputedRatio): \(engine.transferCounts)")
+            }
+        }
+        print("\(preemptionCount) preemptions")
+        #expect(preemptionCount > 1000)
+    }
+
+    /// A million steps in one go: arrivals, aborts, forecasts that are wrong, a tier that fails.
+    @Test func aMillionSteps() {
+        var engine = SimulatedEngine(seed: 1, load: .endless(steps: 1_000_000), tier: .failing)
+        engine.run()
+        if let failure = engine.failure { Issue.record("step \(engine.stepCount): \(failure)") }
+        print(
+            "\(engine.stepCount) steps, \(engine.finishedCount) sequences, "
+                + "\(engine.preemptionCount) preemptions, \(engine.transferCounts), "
+                + "the first in line ended after at most \(engine.longestWait) steps")
+        #expect(engine.stepCount >= 1_000_000)
+        #expect(engine.preemptionCount > 1000)
+        #expect(engine.transferCounts.failedStores > 1000)
+        #expect(engine.transferCounts.failedFetches > 1000)
+    }
+
     /// Short prompts, long completions, and a pool for a part of them: preemption all the time.
     @Test func preemptionRecomputesABoundedShare() {
         var worst = 0.0
@@ -44,6 +79,9 @@ import Testing
 
 /// A request of the simulation.
 private struct SimulatedSequence {
+    /// Lower levels go first, and those that came in earlier steps.
+    let level: Int
+    let step: Int
     let promptCount: Int
     let maxTokens: Int
     let isScored: Bool
@@ -82,24 +120,55 @@ private struct SimulatedEngine {
     private let scoredRate: Double
     private var nextID = 1
     private var inFlight: Batch?
-    private var lastPreemptionCount = 0
+    private var moving: [Moving] = []
+    private let tier: Tier
+    private var firstInLine: (id: SequenceID, sinceStep: Int)?
+    /// Steps between a sequence's becoming the first in line and its end.
+    private(set) var longestWait = 0
+    private(set) var finishedCount = 0
     private(set) var stepCount = 0
     /// Positions that were not computed since their blocks were known.
     private(set) var reusedCount = 0
     private(set) var failure: String?
 
     /// What the requests are like.
-    enum Load {
+    enum Load: Equatable {
         /// Anything.
         case mixed
         /// Short prompts with completions to the longest length, many at once.
         case growing
+        /// Anything, for so many steps.
+        case endless(steps: Int)
     }
 
-    init(seed: UInt64, load: Load = .mixed) {
+    /// What is below memory.
+    enum Tier: Equatable {
+        case none
+        /// Room for everything; never fails.
+        case roomy
+        /// Little room, and every fifth transfer fails.
+        case failing
+    }
+
+    private struct Moving {
+        let transfer: TierTransfer
+        let fails: Bool
+        var steps: Int
+    }
+
+    init(seed: UInt64, load: Load = .mixed, tier: Tier? = nil) {
         self.load = load
         random = SeededGenerator(seed: seed)
+        self.tier = tier ?? [.none, .roomy, .failing].randomElement(using: &random) ?? .none
         let isGrowing = load == .growing
+        if case .endless = load {
+            limits = Scheduler.Limits(
+                sequences: 8, batchedTokens: 24, logitRows: 8, blockSize: 4, blockCount: 30,
+                sequenceLength: 48)
+            (arrivals, arrivalRate, abortRate, scoredRate) = (.max, 0.25, 0.005, 0.02)
+            (device, scheduler) = Self.start(limits, self.tier)
+            return
+        }
         let length = Int.random(in: isGrowing ? 20...100 : 2...60, using: &random)
         let blockSize = [1, 2, 4, 16].randomElement(using: &random) ?? 4
         let slots = Int.random(in: isGrowing ? 4...16 : 1...12, using: &random)
@@ -110,15 +179,33 @@ private struct SimulatedEngine {
             batchedTokens: [1, 2, 5, 16, 64].randomElement(using: &random) ?? 1,
             logitRows: [1, 2, 4, 16].randomElement(using: &random) ?? 1,
             blockSize: blockSize, blockCount: least + spare, sequenceLength: length)
-        scheduler = Scheduler(limits)
-        device = SimulatedDevice(limits)
+        (device, scheduler) = Self.start(limits, self.tier)
         arrivals = Int.random(in: 1...40, using: &random)
         arrivalRate = Double.random(in: 0.05...1, using: &random)
         abortRate = isGrowing ? 0 : [0, 0.02, 0.2].randomElement(using: &random) ?? 0
         scoredRate = isGrowing ? 0 : [0, 0.3, 1].randomElement(using: &random) ?? 0
     }
 
+    /// With short completions in mind: others will be longer than the forecast has them.
+    private static func start(
+        _ limits: Scheduler.Limits, _ tier: Tier
+    ) -> (SimulatedDevice, Scheduler) {
+        let index: TierIndex? =
+            switch tier {
+            case .none: nil
+            case .roomy: TierIndex(slotCount: 40 * limits.blocks(for: limits.sequenceLength))
+            case .failing: TierIndex(slotCount: limits.blockCount)
+            }
+        var scheduler = Scheduler(limits, tier: index)
+        for length in 1...limits.sequenceLength {
+            for _ in 0..<8 { scheduler.observe(completionTokens: (length + 2) / 3) }
+        }
+        return (SimulatedDevice(limits), scheduler)
+    }
+
     var preemptionCount: Int { scheduler.preemptionCount }
+    var transferCounts: BlockCache.Counts { scheduler.transferCounts }
+    var skippedCount: Int { transferCounts.skipped }
 
     /// Positions computed more than once, as a share of the positions that had to be.
     var recomputedRatio: Double {
@@ -129,10 +216,18 @@ private struct SimulatedEngine {
 
     mutating func run() {
         // Every step computes a token; recomputation may take some times as many.
-        let bound = 100 + 20 * arrivals * (limits.sequenceLength + 10)
-        while failure == nil, arrivals > 0 || !alive.isEmpty || inFlight != nil {
+        var bound = Int.max
+        if case .endless = load {
+        } else {
+            bound = 100 + 20 * arrivals * (limits.sequenceLength + 10)
+        }
+        while failure == nil,
+            arrivals > 0 || !alive.isEmpty || inFlight != nil
+                || scheduler.isMoving
+        {
             step()
             stepCount += 1
+            if case .endless(let steps) = load, stepCount == steps { arrivals = 0 }
             if stepCount > bound { fail("sequences \(alive.keys.sorted()) did not finish") }
         }
         guard failure == nil else { return }
@@ -150,17 +245,76 @@ private struct SimulatedEngine {
         abort()
         let wasIdle = inFlight == nil && alive.isEmpty
         let batch = scheduler.schedule()
-        scheduler.checkInvariants()
+        checkInvariants()
         if let batch {
             check(batch)
             launch(batch)
-        } else if inFlight == nil, !wasIdle {
+        } else if inFlight == nil, !wasIdle, !scheduler.isMoving {
             // The engine sleeps now, and nobody would wake it.
             fail("nothing is in flight, and nothing was scheduled for \(alive.keys.sorted())")
         }
         let previous = inFlight
         inFlight = batch
         if let previous { settle(previous) }
+        beginTransfers()
+        endTransfers()
+        checkFirstInLine()
+    }
+
+    /// Long runs check now and then only.
+    private func checkInvariants() {
+        let interval =
+            switch load {
+            case .mixed: 1
+            case .growing: 7
+            case .endless: 101
+            }
+        if stepCount % interval == 0 { scheduler.checkInvariants() }
+    }
+
+    // MARK: - The tier
+
+    private mutating func beginTransfers() {
+        for transfer in scheduler.takeTransfers() {
+            let fails = tier == .failing && Int.random(in: 0..<5, using: &random) == 0
+            device.begin(transfer)
+            moving.append(
+                Moving(
+                    transfer: transfer, fails: fails, steps: Int.random(in: 0...4, using: &random)))
+        }
+    }
+
+    private mutating func endTransfers() {
+        for index in moving.indices { moving[index].steps -= 1 }
+        for move in moving where move.steps < 0 {
+            device.end(move.transfer, succeeded: !move.fails)
+            scheduler.end(transfer: move.transfer.ticket, succeeded: !move.fails)
+            checkInvariants()
+        }
+        moving.removeAll { $0.steps < 0 }
+        if let failure = device.failure { fail(failure) }
+    }
+
+    // MARK: - Starvation
+
+    /// The first in line ends before long, whatever the others do.
+    private mutating func checkFirstInLine() {
+        let first = alive.min {
+            ($0.value.step + 256 * $0.value.level, $0.key)
+                < ($1.value.step + 256 * $1.value.level, $1.key)
+        }?.key
+        guard let first else {
+            firstInLine = nil
+            return
+        }
+        if let before = firstInLine, before.id == first {
+            longestWait = max(longestWait, stepCount - before.sinceStep)
+        } else {
+            firstInLine = (first, stepCount)
+        }
+        // What all that run may have to compute before it, and what it has to itself, one by one.
+        let bound = 20 + (limits.sequences + 1) * limits.sequenceLength * 2
+        if longestWait > bound { fail("sequence \(first) starves") }
     }
 
     // MARK: - Sequences come and go
@@ -174,7 +328,9 @@ private struct SimulatedEngine {
     }
 
     private mutating func arrive() {
-        while arrivals > 0, Double.random(in: 0..<1, using: &random) < arrivalRate {
+        // Of endless ones not all stand in the queue at once.
+        while arrivals > 0, alive.count < 50, Double.random(in: 0..<1, using: &random) < arrivalRate
+        {
             arrivals -= 1
             let isScored = Double.random(in: 0..<1, using: &random) < scoredRate
             let longest = isScored ? limits.sequenceLength : limits.sequenceLength - 1
@@ -186,8 +342,10 @@ private struct SimulatedEngine {
             let endsEarly = !isGrowing && Bool.random(using: &random)
             let sharedCount =
                 Bool.random(using: &random) ? Int.random(in: 0...prompt, using: &random) : 0
+            let level = [0, 0, 0, -1, 1, 3].randomElement(using: &random) ?? 0
             var sequence = SimulatedSequence(
-                promptCount: prompt, maxTokens: maxTokens, isScored: isScored,
+                level: level, step: scheduler.step, promptCount: prompt, maxTokens: maxTokens,
+                isScored: isScored,
                 sharedCount: sharedCount, family: Int.random(in: 0..<3, using: &random),
                 namer: BlockNamer(blockSize: limits.blockSize, seed: ""),
                 endToken: endsEarly ? Int.random(in: 1...maxTokens, using: &random) : nil)
@@ -197,8 +355,8 @@ private struct SimulatedEngine {
             alive[nextID] = sequence
             scheduler.add(
                 nextID, promptCount: prompt, maxTokens: maxTokens, isScored: isScored,
-                names: sequence.namer.names)
-            scheduler.checkInvariants()
+                level: level, names: sequence.namer.names)
+            checkInvariants()
             nextID += 1
         }
     }
@@ -207,13 +365,20 @@ private struct SimulatedEngine {
         guard Double.random(in: 0..<1, using: &random) < abortRate,
             let id = alive.keys.sorted().randomElement(using: &random)
         else { return }
-        end(id)
+        end(id, completionTokens: nil)
     }
 
-    private mutating func end(_ id: SequenceID) {
-        if let sequence = alive.removeValue(forKey: id) { ended.append(sequence) }
-        scheduler.end(id)
-        scheduler.checkInvariants()
+    private mutating func end(_ id: SequenceID, completionTokens: Int?) {
+        guard let sequence = alive.removeValue(forKey: id) else { return }
+        finishedCount += 1
+        if case .endless = load {
+            // Lengths are not learnt, so that the forecast stays wrong.
+            scheduler.end(id)
+        } else {
+            ended.append(sequence)
+            scheduler.end(id, completionTokens: load == .growing ? nil : completionTokens)
+        }
+        checkInvariants()
     }
 
     // MARK: - Steps
@@ -228,10 +393,11 @@ private struct SimulatedEngine {
                 return
             }
             if item.positions.isEmpty { fail("an empty item") }
-            // Behind full blocks that are known.
+            // Behind full blocks that are known, or where it was preempted.
             let restarts =
-                (!sequence.hasBegun || scheduler.preemptionCount > lastPreemptionCount)
-                && item.positions.lowerBound % limits.blockSize == 0
+                (!sequence.hasBegun || item.firstNewBlock == 0)
+                && (item.positions.lowerBound % limits.blockSize == 0
+                    || item.positions.lowerBound <= sequence.usefulCount)
                 && (item.positions.lowerBound == 0 || !sequence.isScored)
             if item.positions.lowerBound != sequence.launchedCount, !restarts {
                 fail("sequence \(item.sequence) skipped or repeated positions")
@@ -272,14 +438,17 @@ private struct SimulatedEngine {
     private mutating func settle(_ batch: Batch) {
         device.runOldest()
         if let failure = device.failure { fail(failure) }
-        scheduler.complete(step: batch.step)
-        scheduler.checkInvariants()
         for item in batch.items {
             guard let sequence = alive[item.sequence] else { continue }
             scheduler.name(
                 sequence.namer.names, of: item.sequence,
                 computedCount: item.positions.upperBound, step: batch.step)
-            scheduler.checkInvariants()
+            checkInvariants()
+        }
+        scheduler.complete(step: batch.step)
+        checkInvariants()
+        for item in batch.items {
+            guard let sequence = alive[item.sequence] else { continue }
             switch item.logits {
             case .none: break
             case .all: settleScores(item, sequence)
@@ -288,7 +457,9 @@ private struct SimulatedEngine {
                 alive[item.sequence]?.settledTokens = count
                 let token = content(item.sequence, sequence, item.positions.upperBound).token
                 alive[item.sequence]?.namer.append(token)
-                if count == sequence.endToken || count == sequence.maxTokens { end(item.sequence) }
+                if count == sequence.endToken || count == sequence.maxTokens {
+                    end(item.sequence, completionTokens: count)
+                }
             }
         }
     }
@@ -297,7 +468,9 @@ private struct SimulatedEngine {
         // A restart scores the first positions again; there is no gap.
         if item.positions.lowerBound > sequence.settledScores { fail("a score is missing") }
         alive[item.sequence]?.settledScores = item.positions.upperBound
-        if item.positions.upperBound == sequence.promptCount { end(item.sequence) }
+        if item.positions.upperBound == sequence.promptCount {
+            end(item.sequence, completionTokens: nil)
+        }
     }
 }
 
@@ -317,7 +490,15 @@ private struct SimulatedDevice {
     private var blockTables: [[Int32]]  // (slot, block of the sequence)
     private var tokens: [[Entry?]]  // (slot, position)
     private var inFlight: [Batch] = []
+    private var records: [Int: Record] = [:]  // (slot of the tier)
+    private var copies: [Int: [Entry?]] = [:]  // (ticket)
     private(set) var failure: String?
+
+    /// What a slot of the tier has; nil: nothing that could be read.
+    private struct Record {
+        let name: BlockName
+        let content: [Entry?]?
+    }
 
     init(_ limits: Scheduler.Limits) {
         blockSize = limits.blockSize
@@ -346,6 +527,46 @@ private struct SimulatedDevice {
         }
         inFlight.append(batch)
         if inFlight.count > 2 { failure = "three steps are in flight" }
+    }
+
+    // MARK: - The tier
+
+    private func blockRange(_ block: Int32) -> Range<Int> {
+        Int(block) * blockSize..<(Int(block) + 1) * blockSize
+    }
+
+    mutating func begin(_ transfer: TierTransfer) {
+        switch transfer.direction {
+        case .store:
+            copies[transfer.ticket] = Array(cache[blockRange(transfer.block)])
+        case .fetch:
+            copies[transfer.ticket] = records[transfer.slot]?.content
+            if records[transfer.slot]?.name != transfer.name {
+                failure = "a slot has another record"
+            }
+            // A block on its way has nothing that anyone may read.
+            for place in blockRange(transfer.block) { cache[place] = nil }
+        }
+    }
+
+    mutating func end(_ transfer: TierTransfer, succeeded: Bool) {
+        let copy = copies.removeValue(forKey: transfer.ticket)
+        switch transfer.direction {
+        case .store:
+            // Nobody knows what became of what has changed meanwhile.
+            let stored = zip(copy ?? [], cache[blockRange(transfer.block)]).map {
+                $0 == $1 ? $0 : nil
+            }
+            records[transfer.slot] = Record(
+                name: transfer.name, content: succeeded ? stored : nil)
+        case .fetch:
+            guard succeeded else { return }
+            guard let copy else {
+                failure = "a record was read that was never written"
+                return
+            }
+            for (place, entry) in zip(blockRange(transfer.block), copy) { cache[place] = entry }
+        }
     }
 
     private mutating func checkLaunch(_ item: Batch.Item) {

@@ -58,6 +58,7 @@ import Testing
 
     @Test func aPreemptedSequenceFindsItsOwnBlocks() {
         var scheduler = Scheduler(limits(sequences: 2, batchedTokens: 16, blockCount: 8))
+        scheduler.expectShortCompletions()
         let (first, second) = (BlockName.chain("a", 8), BlockName.chain("b", 8))
         scheduler.add(1, promptCount: 12, maxTokens: 20, names: Array(first[..<3]))
         scheduler.add(2, promptCount: 4, maxTokens: 20, names: Array(second[..<1]))
@@ -108,9 +109,9 @@ import Testing
     @Test func aPromptWithoutRoomHoldsUpThoseBehindIt() {
         var scheduler = Scheduler(limits(batchedTokens: 64, blockCount: 8))
         scheduler.add(1, promptCount: 20, maxTokens: 12)
-        scheduler.add(2, promptCount: 8, maxTokens: 1)
+        scheduler.add(2, promptCount: 8, maxTokens: 9)
         scheduler.add(3, promptCount: 1, maxTokens: 1)
-        // Three blocks are free; one is kept for the growth of 1, one for that of a newcomer.
+        // Three blocks are free, but 1 will need them before 2 has ended.
         #expect(scheduler.next() == ["1@0 0..<20 last, 0: [0, 1, 2, 3, 4]"])
         #expect(scheduler.next() == ["1@0 20..<21 last, 5: [5]"])
         scheduler.end(1)
@@ -209,6 +210,93 @@ import Testing
         scheduler.checkInvariants()
     }
 
+    // MARK: - The forecast
+
+    @Test func asManyAreAdmittedAsWillFitAtTheirPeak() {
+        // Each grows to two blocks, and the fifth and sixth would not fit any more.
+        var scheduler = Scheduler(
+            limits(sequences: 8, batchedTokens: 64, logitRows: 8, blockCount: 8))
+        for id in 1...6 { scheduler.add(id, promptCount: 2, maxTokens: 7) }
+        #expect(scheduler.next()?.count == 4)
+        #expect(scheduler.waitingCount == 2)
+        #expect(scheduler.counts.predictedPeakBlocks == 8)
+        for _ in 0..<4 { _ = scheduler.next() }
+        #expect(scheduler.counts.mostUsedBlocks == 8)
+        #expect(scheduler.preemptionCount == 0)
+        // One ends early. The others end before the last two ask for a second block.
+        scheduler.end(2, completionTokens: 5)
+        #expect(scheduler.next()?.count == 5)
+        #expect(scheduler.freeBlockCount == 0)
+        #expect(scheduler.counts.predictedTokens == 7)
+        #expect(scheduler.counts.completedTokens == 5)
+    }
+
+    @Test func completionsThatWereShortLetMoreIn() {
+        var scheduler = Scheduler(
+            limits(sequences: 8, batchedTokens: 64, logitRows: 8, blockCount: 8))
+        scheduler.expectShortCompletions()
+        // A block each for now, where their limits would ask for two.
+        for id in 1...6 { scheduler.add(id, promptCount: 2, maxTokens: 7) }
+        #expect(scheduler.next()?.count == 6)
+        // Where nothing but the limit can end them, that is what counts.
+        var certain = Scheduler(
+            limits(sequences: 8, batchedTokens: 64, logitRows: 8, blockCount: 8))
+        certain.expectShortCompletions()
+        for id in 1...6 { certain.add(id, promptCount: 2, maxTokens: 7, endsAtLimit: true) }
+        #expect(certain.next()?.count == 4)
+    }
+
+    @Test func aSharedPrefixIsCountedOnce() {
+        var scheduler = Scheduler(
+            limits(sequences: 8, batchedTokens: 64, logitRows: 8, blockCount: 8))
+        let names = BlockName.chain("a", 4)
+        scheduler.add(1, promptCount: 17, maxTokens: 2, names: names)
+        _ = scheduler.next()
+        scheduler.name(names, of: 1, computedCount: 16, step: 2)
+        // Four blocks in common, and one of its own for each.
+        for id in 2...4 { scheduler.add(id, promptCount: 17, maxTokens: 2, names: names) }
+        #expect(scheduler.next()?.count == 4)
+        #expect(scheduler.freeBlockCount == 0)
+    }
+
+    // MARK: - Priority
+
+    @Test func lowerLevelsGoFirst() {
+        var scheduler = Scheduler(limits(sequences: 1))
+        scheduler.add(1, promptCount: 2, maxTokens: 9)
+        _ = scheduler.next()
+        scheduler.add(2, promptCount: 2, maxTokens: 9)
+        scheduler.add(3, promptCount: 2, maxTokens: 9, level: 1)
+        scheduler.add(4, promptCount: 2, maxTokens: 9, level: -1)
+        var order: [String] = []
+        for id in [1, 4, 2, 3] {
+            scheduler.end(id)
+            order.append(String(scheduler.next()?.first?.prefix(1) ?? "-"))
+        }
+        #expect(order == ["4", "2", "3", "-"])
+    }
+
+    /// A level is worth so many steps: one of a higher level that has waited as long goes first.
+    @Test func ageOutweighsPriority() {
+        var scheduler = Scheduler(limits(sequences: 1, blockCount: 100, sequenceLength: 400))
+        scheduler.add(1, promptCount: 1, maxTokens: 399)
+        scheduler.add(2, promptCount: 2, maxTokens: 9, level: 1)
+        var newcomers = 0
+        for _ in 0..<300 {
+            _ = scheduler.next()
+            newcomers += 1
+            scheduler.add(2 + newcomers, promptCount: 2, maxTokens: 1)
+        }
+        scheduler.end(1)
+        var before = 0
+        while let batch = scheduler.next(), !batch[0].hasPrefix("2@") {
+            before += 1
+            scheduler.end(Int(batch[0].prefix { $0 != "@" }) ?? 0)
+        }
+        // Those that came in the first 255 of its steps.
+        #expect(before == 255)
+    }
+
     // MARK: - Preemption
 
     /// Two sequences that grow to four blocks each, in a pool of six: after five more steps there
@@ -216,6 +304,7 @@ import Testing
     private func crowded() -> Scheduler {
         var scheduler = Scheduler(
             limits(sequences: 3, batchedTokens: 16, blockCount: 6, sequenceLength: 16))
+        scheduler.expectShortCompletions()
         scheduler.add(1, promptCount: 7, maxTokens: 9)
         scheduler.add(2, promptCount: 7, maxTokens: 9)
         for _ in 0..<5 { _ = scheduler.next() }
@@ -234,7 +323,8 @@ import Testing
         #expect(scheduler.next() == ["1@0 13..<14 last, 4: []"])
         scheduler.end(1)
         // It has kept its slot and the six tokens it had sampled.
-        #expect(scheduler.next() == ["2@1 0..<13 last, 0: [0, 1, 4, 2]"])
+        #expect(
+            scheduler.next() == ["2@1 0..<13 last, 0: [0, 1, 4, 2]", "3@0 0..<1 last, 0: [3]"])
         #expect(scheduler.next() == ["2@1 13..<14 last, 4: []"])
         #expect(scheduler.preemptionCount == 1)
     }
@@ -269,6 +359,7 @@ import Testing
     @Test func noMoreSequencesArePreemptedThanTheShortageAsksFor() {
         // Four sequences of three blocks each reach the blocks' end together; none is free.
         var scheduler = Scheduler(limits(blockCount: 12))
+        scheduler.expectShortCompletions()
         for id in 1...4 { scheduler.add(id, promptCount: 3, maxTokens: 20) }
         while scheduler.freeBlockCount > 0 { _ = scheduler.next() }
         let before = scheduler.preemptionCount
@@ -280,6 +371,11 @@ import Testing
 }
 
 extension Scheduler {
+    /// Makes the forecast wrong for longer ones.
+    fileprivate mutating func expectShortCompletions() {
+        for _ in 0..<CompletionLengths.leastCount { observe(completionTokens: 2) }
+    }
+
     /// Schedules a step and completes it.
     fileprivate mutating func next() -> [String]? {
         let batch = launch()

@@ -47,8 +47,13 @@ import Testing
             let other = try await client.answer(
                 path, #"{"prompt":\#(prompt),"max_tokens":2,"cache_salt":"another"}"#)
             #expect(other["usage"]["prompt_tokens_details"]["cached_tokens"].number == 0)
-            let refused = try await client.post(path, #"{"prompt":"x","cache_salt":5}"#)
-            #expect(refused.status == .badRequest)
+            for wrong in [#""cache_salt":5"#, #""priority":101"#, #""priority":"high""#] {
+                let refused = try await client.post(path, #"{"prompt":"x",\#(wrong)}"#)
+                #expect(refused.status == .badRequest, "\(wrong)")
+            }
+            let urgent = try await client.answer(
+                path, #"{"prompt":\#(prompt),"max_tokens":2,"priority":-3}"#)
+            #expect(urgent["usage"]["completion_tokens"].number == 2)
         }
     }
 

@@ -1,6 +1,7 @@
 import HTTPTypes
 import Hummingbird
 import HummingbirdTesting
+import NanoFlow
 import NanoServer
 import Testing
 
@@ -21,6 +22,33 @@ import Testing
             #expect(model["id"].string == "tiny")
             #expect(model["object"].string == "model")
         }
+    }
+
+    @Test func metricsAreCountedAndTyped() async throws {
+        let llm = try await TestModel.open()
+        try await TestModel.serve(llm, .router) { client in
+            func value(_ name: String) async throws -> Double? {
+                let response = try await client.execute(uri: "/metrics", method: .get)
+                #expect(response.headers[.contentType]?.hasPrefix("text/plain") == true)
+                let lines = String(buffer: response.body).split(separator: "\n")
+                #expect(lines.contains { $0.hasPrefix("# TYPE \(name) ") })
+                let line = lines.first { $0.hasPrefix("\(name){") }
+                #expect(line?.contains(#"{engine="0",model_name="tiny"} "#) == true)
+                return line?.split(separator: " ").last.flatMap { Double($0) }
+            }
+            #expect(try await value("vllm:prompt_tokens_total") == 0)
+            _ = try await client.answer(
+                "/v1/completions", #"{"prompt":[5,6,7],"max_tokens":4,"ignore_eos":true}"#)
+            #expect(try await value("vllm:prompt_tokens_total") == 3)
+            #expect(try await value("vllm:generation_tokens_total") == 4)
+            #expect(try await value("nanoflow:forecast_predicted_tokens_total") == 4)
+            #expect(try await value("nanoflow:forecast_actual_tokens_total") == 4)
+            #expect(try await value("nanoflow:kv_blocks_predicted_peak") == 1)
+            #expect(try await value("nanoflow:kv_blocks_used_peak") == 1)
+            #expect(try await value("vllm:num_requests_running") == 0)
+            #expect((try await value("nanoflow:memory_bound_bytes") ?? 0) > 1e8)
+        }
+        await llm.shutdown()
     }
 
     @Test func aModelNameWithASlashIsFoundEscapedOrNot() async throws {

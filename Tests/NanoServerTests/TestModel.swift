@@ -51,6 +51,7 @@ enum TestModel {
 struct ScriptedGenerator: TextGenerator {
     let modelName = "scripted"
     let maxModelLength = 1000
+    let status = EngineStatus()
     let script: @Sendable () throws -> AsyncThrowingStream<GenerationEvent, any Error>
 
     func tokens(of prompt: Prompt) throws -> [Int] {
@@ -62,7 +63,7 @@ struct ScriptedGenerator: TextGenerator {
     }
 
     func stream(
-        _ prompt: Prompt, sampling: SamplingParameters, cacheSalt: String?
+        _ prompt: Prompt, sampling: SamplingParameters, cacheSalt: String?, priority: Int
     ) throws -> AsyncThrowingStream<GenerationEvent, any Error> {
         try script()
     }

@@ -14,6 +14,9 @@ int ns_allowed_cpus(int *cpus, int capacity);
 bool ns_pin_to_cpu(int cpu);
 void ns_name_thread(const char *name);
 
+// Moves the open file's bytes past the page cache or through it; false when the kernel refuses.
+bool ns_set_direct(int descriptor, bool is_direct);
+
 // A hint to the core that this is a spin loop.
 static inline void ns_pause(void) {
 #if defined(__x86_64__)

@@ -22,10 +22,8 @@ package struct Dialogues: Sendable, Hashable {
 
     /// As ``init(file:)``; `name` stands for the file in errors.
     package init(_ data: Data, name: String) throws(NanoFlowError) {
-        for (index, line) in data.split(separator: 0x0A, omittingEmptySubsequences: false)
-            .enumerated() where line.contains(where: { !jsonWhiteSpace.contains($0) })
-        {
-            let place = "\(name), line \(index + 1)"
+        let lines = try jsonLines(data, name: name, limit: Self.maxDialogueCount, of: "dialogues")
+        for (place, line) in lines {
             guard let entry = try? JSONDecoder().decode(Entry.self, from: line),
                 !entry.history.isEmpty
             else {
@@ -35,15 +33,6 @@ package struct Dialogues: Sendable, Hashable {
                     given: "something else")
             }
             dialogues.append(entry.history.map { Round(question: $0.user, answer: $0.bot) })
-            guard dialogues.count <= Self.maxDialogueCount else {
-                throw NanoFlowError(
-                    .invalidRequest, field: name, limit: "\(Self.maxDialogueCount) dialogues",
-                    given: "more")
-            }
-        }
-        guard !dialogues.isEmpty else {
-            throw NanoFlowError(
-                .invalidRequest, field: name, limit: "at least one dialogue", given: "none")
         }
     }
 
@@ -64,4 +53,32 @@ package struct Dialogues: Sendable, Hashable {
         let kept = dialogues.indices.sorted { (lengths[$1], $0) < (lengths[$0], $1) }.prefix(count)
         return kept.sorted().map { dialogues[$0] }
     }
+}
+
+/// The lines of a file of JSON lines, but for blank ones, each with its place for errors.
+///
+/// - Parameters:
+///   - data: The file.
+///   - name: Stands for the file in errors.
+///   - limit: Lines that it may have.
+///   - what: What the lines are.
+/// - Returns: At least one line.
+/// - Throws: ``NanoFlowError`` for no line, and for more than the limit.
+func jsonLines(
+    _ data: Data, name: String, limit: Int, of what: String
+) throws(NanoFlowError) -> [(place: String, line: Data)] {
+    var lines: [(place: String, line: Data)] = []
+    for (index, line) in data.split(separator: 0x0A, omittingEmptySubsequences: false)
+        .enumerated() where line.contains(where: { !jsonWhiteSpace.contains($0) })
+    {
+        guard lines.count < limit else {
+            throw NanoFlowError(
+                .invalidRequest, field: name, limit: "at most \(limit) \(what)", given: "more")
+        }
+        lines.append(("\(name), line \(index + 1)", line))
+    }
+    guard !lines.isEmpty else {
+        throw NanoFlowError(.invalidRequest, field: name, limit: "1 or more \(what)", given: "none")
+    }
+    return lines
 }

@@ -1,6 +1,25 @@
 import NanoTokenizer
 
-/// Replays conversations round by round, each with the engine's own answers as its history.
+/// A conversation to be replayed.
+package enum Conversation: Sendable {
+    /// Questions; the history of each holds the engine's own answers, as text through the chat
+    /// template.
+    case dialogue([Dialogues.Round])
+    /// Prompts as they are; no answer is part of them.
+    case session([MooncakeTrace.Round])
+
+    package var roundCount: Int {
+        switch self {
+        case .dialogue(let rounds): rounds.count
+        case .session(let rounds): rounds.count
+        }
+    }
+}
+
+/// Replays conversations, each round when the one before it has been answered.
+///
+/// The last round of each stands apart: those before it can be served many at a time, to measure
+/// throughput and to fill a cache, and the last ones one at a time, for the time to the first token.
 package struct RoundsRun: Sendable {
     /// One round as it was served.
     package struct Served: Sendable, Hashable {
@@ -9,53 +28,60 @@ package struct RoundsRun: Sendable {
         package let completionTokens: Int
         /// From the request to the first token.
         package let firstTokenSeconds: Double
+        /// The answer's token ids, and its text.
+        package let answer: [Int]
+        let text: String
     }
 
-    /// Whether rounds use what earlier ones have left in the cache.
-    package enum Reuse: Sendable, Hashable {
-        case none
-        case all
+    /// Which keys and values of the cache a pass may use.
+    package enum Salt: Sendable, Hashable {
+        /// Those of the rounds that were served under the same name.
+        case shared(String)
+        /// None: each round has a salt of its own.
+        case perRound(String)
+
+        fileprivate func text(conversation: Int, round: Int) -> String {
+            switch self {
+            case .shared(let name): name
+            case .perRound(let name): "\(name), conversation \(conversation), round \(round)"
+            }
+        }
     }
 
     /// Tokens of an answer, at most.
     package static let maxAnswerTokens = 128
 
-    private let llm: LLM
-    private let dialogues: [[Dialogues.Round]]
+    private let conversations: [Conversation]
 
-    package init(_ dialogues: [[Dialogues.Round]], on llm: LLM) {
-        (self.dialogues, self.llm) = (dialogues, llm)
-    }
+    package init(_ conversations: [Conversation]) { self.conversations = conversations }
 
-    /// Rounds of all dialogues.
-    package var roundCount: Int { dialogues.reduce(0) { $0 + $1.count } }
+    package var conversationCount: Int { conversations.count }
 
-    /// Serves all dialogues, so many at a time, each round when the one before has been answered.
+    /// Rounds of all conversations.
+    package var roundCount: Int { conversations.reduce(0) { $0 + $1.roundCount } }
+
+    /// Serves the rounds before the last of all conversations, so many conversations at a time.
     ///
-    /// A dialogue ends early where its next round has no room in the context.
+    /// A conversation ends early where its next round has no room in the context.
     /// - Parameters:
-    ///   - concurrency: Dialogues at a time.
-    ///   - reuse: Whether the cache is used; results are the same.
-    ///   - pass: Keeps the cache of different passes apart.
+    ///   - llm: Serves them.
+    ///   - concurrency: Conversations at a time.
+    ///   - salt: What may be used again; results are the same.
     ///   - progress: Told of each round that is done.
-    /// - Returns: The rounds by dialogue.
+    /// - Returns: The rounds by conversation.
     /// - Throws: ``NanoFlowError``, `CancellationError`.
-    package func run(
-        concurrency: Int, reuse: Reuse, pass: String,
-        progress: @escaping @Sendable () -> Void
+    package func serveHistories(
+        on llm: LLM, concurrency: Int, salt: Salt, progress: @escaping @Sendable () -> Void
     ) async throws -> [[Served]] {
         try await withThrowingTaskGroup(of: (Int, [Served]).self) { group in
-            var results = [[Served]](repeating: [], count: dialogues.count)
+            var results = [[Served]](repeating: [], count: conversations.count)
             var next = 0
             func begin() {
-                guard next < dialogues.count else { return }
+                guard next < conversations.count else { return }
                 let index = next
                 next += 1
                 group.addTask {
-                    let served = try await serve(
-                        dialogues[index], reuse: reuse, salt: "\(pass), dialogue \(index)",
-                        progress)
-                    return (index, served)
+                    (index, try await serveHistory(index, on: llm, salt: salt, progress))
                 }
             }
             for _ in 0..<concurrency { begin() }
@@ -67,47 +93,135 @@ package struct RoundsRun: Sendable {
         }
     }
 
-    private func serve(
-        _ rounds: [Dialogues.Round], reuse: Reuse, salt: String, _ progress: @Sendable () -> Void
+    private func serveHistory(
+        _ index: Int, on llm: LLM, salt: Salt, _ progress: @Sendable () -> Void
     ) async throws -> [Served] {
-        var messages: [ChatMessage] = []
+        let conversation = conversations[index]
         var served: [Served] = []
-        for (index, round) in rounds.enumerated() {
-            messages.append(ChatMessage(role: "user", content: round.question))
-            let prompt = try llm.tokens(of: .chat(messages))
-            let answerTokens = llm.engine.tokenizer.encode(
-                round.answer, parseSpecialTokens: false
-            ).count
-            let maxTokens = min(max(1, answerTokens), Self.maxAnswerTokens)
-            guard prompt.count + maxTokens <= llm.maxModelLength else { break }
-            let sampling = SamplingParameters(
-                temperature: 0, maxTokens: maxTokens, ignoresEndOfSequence: false)
-            let start = ContinuousClock.now
-            // A salt of its own keeps a round from everything that came before it.
-            let stream = try llm.stream(
-                .tokens(prompt), sampling: sampling,
-                cacheSalt: reuse == .all ? salt : "\(salt), round \(index)")
-            var text = ""
-            var first: Double?
-            var usage: TokenUsage?
-            for try await event in stream {
-                switch event {
-                case .token(_, let piece):
-                    first = first ?? start.duration(to: .now) / .seconds(1)
-                    text += piece
-                case .finished(_, let rest, let counts):
-                    text += rest
-                    usage = counts
-                }
-            }
-            guard let usage, let first else { throw CancellationError() }
-            messages.append(ChatMessage(role: "assistant", content: text))
+        for round in 0..<max(0, conversation.roundCount - 1) {
+            guard
+                let request = try conversation.request(
+                    round: round, after: served.map(\.text), on: llm)
+            else { break }
             served.append(
-                Served(
-                    promptTokens: usage.promptTokens, cachedTokens: usage.cachedPromptTokens,
-                    completionTokens: usage.completionTokens, firstTokenSeconds: first))
+                try await Self.serve(
+                    request, on: llm, salt: salt.text(conversation: index, round: round)))
             progress()
         }
         return served
+    }
+
+    /// Serves the last round of each conversation, one after the other, up to its first token.
+    ///
+    /// - Parameters:
+    ///   - llm: Serves them.
+    ///   - histories: The rounds before, as ``serveHistories(on:concurrency:salt:progress:)`` returned
+    ///     them.
+    ///   - salt: What may be used again.
+    ///   - progress: Told of each conversation that is done.
+    /// - Returns: One round a conversation; none where one before it was left out, or where it has no
+    ///   room in the context.
+    /// - Throws: ``NanoFlowError``, `CancellationError`.
+    package func serveLast(
+        on llm: LLM, after histories: [[Served]], salt: Salt, progress: @Sendable () -> Void
+    ) async throws -> [[Served]] {
+        var results: [[Served]] = []
+        for (index, conversation) in conversations.enumerated() {
+            let round = conversation.roundCount - 1
+            var served: [Served] = []
+            if histories[index].count == round,
+                var request = try conversation.request(
+                    round: round, after: histories[index].map(\.text), on: llm)
+            {
+                request.maxTokens = 1
+                served.append(
+                    try await Self.serve(
+                        request, on: llm, salt: salt.text(conversation: index, round: round)))
+            }
+            results.append(served)
+            progress()
+        }
+        return results
+    }
+
+    private static func serve(
+        _ request: RoundRequest, on llm: LLM, salt: String
+    ) async throws -> Served {
+        let sampling = SamplingParameters(
+            temperature: 0, maxTokens: request.maxTokens,
+            ignoresEndOfSequence: request.ignoresEndOfSequence)
+        var answer: [Int] = []
+        var text = ""
+        var first: Double?
+        let start = ContinuousClock.now
+        let stream = try llm.stream(.tokens(request.prompt), sampling: sampling, cacheSalt: salt)
+        for try await event in stream {
+            let firstSeconds = first ?? start.duration(to: .now) / .seconds(1)
+            first = firstSeconds
+            switch event {
+            case .token(let token, let piece):
+                answer.append(token.id)
+                text += piece
+            case .finished(let reason, let rest, let usage):
+                guard reason != .abort else { throw NanoFlowError.engineStopped }
+                return Served(
+                    promptTokens: usage.promptTokens, cachedTokens: usage.cachedPromptTokens,
+                    completionTokens: usage.completionTokens, firstTokenSeconds: firstSeconds,
+                    answer: answer, text: text + rest)
+            }
+        }
+        throw CancellationError()
+    }
+}
+
+/// What the engine is asked for in one round.
+private struct RoundRequest {
+    let prompt: [Int]
+    var maxTokens: Int
+    let ignoresEndOfSequence: Bool
+}
+
+extension Conversation {
+    /// The request of a round, after the engine's answers to those before; nil where it has no room
+    /// in the context.
+    fileprivate func request(
+        round: Int, after answers: [String], on llm: LLM
+    ) throws -> RoundRequest? {
+        let request: RoundRequest
+        switch self {
+        case .dialogue(let rounds):
+            guard let prompt = try Self.prompt(rounds[...round], answers, on: llm) else {
+                return nil
+            }
+            let recorded = llm.engine.tokenizer.encode(
+                rounds[round].answer, parseSpecialTokens: false
+            ).count
+            request = RoundRequest(
+                prompt: prompt, maxTokens: min(max(1, recorded), RoundsRun.maxAnswerTokens),
+                ignoresEndOfSequence: false)
+        case .session(let rounds):
+            request = RoundRequest(
+                prompt: rounds[round].prompt, maxTokens: rounds[round].answerTokens,
+                ignoresEndOfSequence: true)
+        }
+        return request.prompt.count + request.maxTokens <= llm.maxModelLength ? request : nil
+    }
+
+    /// The questions with the answers between them; nil where they are longer than the context.
+    private static func prompt(
+        _ rounds: ArraySlice<Dialogues.Round>, _ answers: [String], on llm: LLM
+    ) throws -> [Int]? {
+        var messages: [ChatMessage] = []
+        for (index, round) in rounds.enumerated() {
+            messages.append(ChatMessage(role: "user", content: round.question))
+            if index < answers.count {
+                messages.append(ChatMessage(role: "assistant", content: answers[index]))
+            }
+        }
+        do {
+            return try llm.tokens(of: .chat(messages))
+        } catch let error as NanoFlowError where error.code == .contextLengthExceeded {
+            return nil
+        }
     }
 }

@@ -31,6 +31,9 @@ package final class Engine: Sendable {
     /// What the execution units have run of late, and in which steps.
     package let timeline: Timeline
     package let history: StepHistory
+    /// Where the disk tier's file is and how it is used; nil without one.
+    package let diskTierText: String?
+    private let publishedStatus: Locked<EngineStatus>
     private let unitTimes: UnitTimes
     private let thread: ServiceThread
 
@@ -77,25 +80,42 @@ package final class Engine: Sendable {
         kernelName = kernels.name
         formatCounts = loaded.formatCounts
         let inbox = EngineInbox(
-            capacity: configuration.maxQueuedRequests + configuration.maxSequences)
+            capacity: configuration.maxQueuedRequests + configuration.maxSequences,
+            tokenCapacity: settings.maxQueuedTokens)
         self.inbox = inbox
         unitTimes = loaded.unitTimes
         timeline = loaded.timeline
         history = loaded.history
         let tokenizer = source.tokenizer
         let counters = counters
-        let blockNamer: BlockNamer? =
-            configuration.reusesPrefixes
-            ? BlockNamer(blockSize: KVArena.blockSize, seed: planFingerprint.model) : nil
+        var start = EngineStatus()
+        start.blockCount = settings.limits.blockCount
+        start.memoryBoundByteCount = settings.budget.totalByteCount
+        let status = Locked(start)
+        publishedStatus = status
+        let blockNamer = Self.blockNamer(
+            configuration, planFingerprint, source, progress: progress)
+        let diskTier: DiskTier?
+        do {
+            diskTier = try Self.openDiskTier(
+                configuration, blockNamer, loaded, rings: inbox, progress: progress)
+        } catch {
+            loaded.stop()
+            throw error
+        }
+        diskTierText = diskTier?.description
         thread = ServiceThread(name: "nano-engine") {
             var loop = EngineLoop(
                 inbox: inbox, pipeline: loaded.pipeline, tokenizer: tokenizer,
                 limits: settings.limits, choice: settings.pipeline, blockNamer: blockNamer,
-                counters: counters)
+                counters: counters, diskTier: diskTier, status: status)
             loop.run()
             loaded.stop()
         }
     }
+
+    /// What runs and waits, and what has been counted, after the last step.
+    package var status: EngineStatus { publishedStatus.withLock { $0 } }
 
     /// Where the execution units' time has gone since they were started.
     package func operationTimes() -> OperationTimes {

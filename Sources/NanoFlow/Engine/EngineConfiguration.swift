@@ -73,6 +73,10 @@ public struct EngineConfiguration: Sendable, Hashable {
     public var maxModelLength: Int?
     /// Requests that may wait.
     public var maxQueuedRequests: Int
+    /// Tokens of prompts that may run or wait; one prompt of the longest length always may.
+    public var maxQueuedTokens = 2 << 20
+    /// Where blocks go that memory has no room for; nil: they are computed anew.
+    public var diskTier: DiskTierConfiguration?
     /// Whether the keys and values of finished requests are kept, as long as there is room, for
     /// others with the same beginning.
     public var reusesPrefixes = true

@@ -12,24 +12,24 @@ package final class EngineInbox: Sendable {
         var messages: [Message] = []
         var nextID: SequenceID = 1
         var unfinishedCount = 0
-        var preemptionCount = 0
+        var unfinishedTokens = 0
         var isClosed = false
     }
 
     private let state = Locked(State())
     private let bell = FutexWord()
     private let capacity: Int
+    private let tokenCapacity: Int
 
-    /// Room for `capacity` requests, waiting and running together.
-    package init(capacity: Int) {
+    /// Room for `capacity` requests with `tokenCapacity` tokens in their prompts, waiting and running
+    /// together.
+    package init(capacity: Int, tokenCapacity: Int) {
         self.capacity = capacity
+        self.tokenCapacity = tokenCapacity
     }
 
     /// Requests submitted and not finished.
     package var unfinishedCount: Int { state.withLock(\.unfinishedCount) }
-
-    /// Times that a sequence gave up its blocks for another.
-    package var preemptionCount: Int { state.withLock(\.preemptionCount) }
 
     /// Queues a request.
     ///
@@ -51,12 +51,21 @@ package final class EngineInbox: Sendable {
                     given: "\(state.unfinishedCount + requests.count)",
                     message: "The queue is full: \(capacity) requests are running or waiting.")
             }
+            let tokens = requests.reduce(0) { $0 + $1.prompt.count }
+            guard state.unfinishedTokens + tokens <= tokenCapacity else {
+                throw NanoFlowError(
+                    .queueFull, field: "prompt tokens", limit: "\(tokenCapacity) at once",
+                    given: "\(state.unfinishedTokens + tokens)",
+                    message: "The queue is full: the prompts that run or wait have "
+                        + "\(state.unfinishedTokens) tokens, and \(tokenCapacity) may.")
+            }
             let first = state.nextID
             for (index, request) in requests.enumerated() {
                 state.messages.append(.submit(first + index, request))
             }
             state.nextID += requests.count
             state.unfinishedCount += requests.count
+            state.unfinishedTokens += tokens
             return first
         }
         ring()
@@ -94,13 +103,12 @@ package final class EngineInbox: Sendable {
         }
     }
 
-    /// Notes that a request has ended.
-    func finish() {
-        state.withLock { $0.unfinishedCount -= 1 }
-    }
-
-    func publish(preemptionCount: Int) {
-        state.withLock { $0.preemptionCount = preemptionCount }
+    /// Notes that a request with so many tokens in its prompt has ended.
+    func finish(promptTokens: Int) {
+        state.withLock {
+            $0.unfinishedCount -= 1
+            $0.unfinishedTokens -= promptTokens
+        }
     }
 
     /// Sleeps until there may be a message; `rings` is the count seen before the last drain.
@@ -110,7 +118,8 @@ package final class EngineInbox: Sendable {
 
     var rings: UInt32 { bell.load() }
 
-    private func ring() {
+    /// Wakes the engine.
+    func ring() {
         bell.advance(to: bell.load() &+ 1)
     }
 }

@@ -15,17 +15,25 @@ struct EngineLoop: ~Copyable {
     private var scheduler: Scheduler
     private var requests: [SequenceID: ActiveRequest] = [:]
     private var inFlight: Pipeline.Launched?
+    private let diskTier: DiskTier?
+    private let publishedStatus: Locked<EngineStatus>
+    private var status: EngineStatus
 
     init(
         inbox: EngineInbox, pipeline: Pipeline, tokenizer: Tokenizer, limits: Scheduler.Limits,
-        choice: PipelineChoice, blockNamer: BlockNamer?, counters: StepCounters
+        choice: PipelineChoice, blockNamer: BlockNamer?, counters: StepCounters,
+        diskTier: DiskTier?, status: Locked<EngineStatus>
     ) {
+        self.diskTier = diskTier
+        publishedStatus = status
+        self.status = status.withLock { $0 }
         self.blockNamer = blockNamer
         self.inbox = inbox
         self.pipeline = pipeline
         self.tokenizer = tokenizer
         self.counters = counters
-        scheduler = Scheduler(limits)
+        scheduler = Scheduler(
+            limits, tier: diskTier?.index, runID: .random(in: .min ... .max))
         schedulesAhead = true
         choose(choice)
     }
@@ -49,6 +57,7 @@ struct EngineLoop: ~Copyable {
         if let last = inFlight { pipeline.wait(for: last) }
         admit(inbox.drain())
         for id in requests.keys.sorted() { end(id, .abort) }
+        diskTier?.close()
     }
 
     /// One step: launch the next batch, then settle the one before it while the next one runs.
@@ -60,15 +69,29 @@ struct EngineLoop: ~Copyable {
             inFlight = nil
         }
         admit(inbox.drain())
-        let preemptionCount = scheduler.preemptionCount
+        endTransfers()
         let launched = scheduler.schedule().map { launch($0) }
-        if scheduler.preemptionCount != preemptionCount {
-            inbox.publish(preemptionCount: scheduler.preemptionCount)
-        }
         let previous = inFlight
         inFlight = launched
         if let previous { settle(previous) }
+        diskTier?.begin(scheduler.takeTransfers())
+        publish()
         return launched != nil || previous != nil
+    }
+
+    /// The disk tier rings the inbox when there is something to take.
+    private mutating func endTransfers() {
+        guard let diskTier, scheduler.isMoving else { return }
+        for completion in diskTier.drain() {
+            scheduler.end(transfer: completion.ticket, succeeded: completion.outcome == .done)
+        }
+    }
+
+    private mutating func publish() {
+        status.update(scheduler)
+        if let diskTier { status.diskChecksumFaults = diskTier.checksumFaults }
+        let status = status
+        publishedStatus.withLock { $0 = status }
     }
 
     private mutating func admit(_ messages: [EngineInbox.Message]) {
@@ -78,9 +101,10 @@ struct EngineLoop: ~Copyable {
                 let active = ActiveRequest(request, blockNamer)
                 requests[id] = active
                 switch request.task {
-                case .complete(_, let maxTokens):
+                case .complete(let parameters, let maxTokens):
                     scheduler.add(
                         id, promptCount: request.prompt.count, maxTokens: maxTokens,
+                        endsAtLimit: parameters.endsAtLimit, level: request.priority,
                         names: active.blockNames)
                 case .score:
                     scheduler.add(
@@ -97,6 +121,8 @@ struct EngineLoop: ~Copyable {
         for item in batch.items {
             guard let request = requests[item.sequence], !request.hasBegun else { continue }
             requests[item.sequence]?.begin(at: item.positions.lowerBound)
+            status.promptTokens += request.prompt.count
+            status.cachedPromptTokens += item.positions.lowerBound
             pipeline.tables.begin(
                 slot: item.slot, prompt: request.prompt, sampling: request.slotSampling)
         }
@@ -108,13 +134,15 @@ struct EngineLoop: ~Copyable {
     /// Reads the results of a step, tests the ends, tells the requests.
     private mutating func settle(_ step: Pipeline.Launched) {
         pipeline.wait(for: step)
-        scheduler.complete(step: step.batch.step)
-        for (index, item) in step.batch.items.enumerated() {
-            // A sequence that ended one step ago is still in this one; its token is discarded.
+        for item in step.batch.items {
             guard let names = requests[item.sequence]?.blockNames else { continue }
             scheduler.name(
                 names, of: item.sequence, computedCount: item.positions.upperBound,
                 step: step.batch.step)
+        }
+        scheduler.complete(step: step.batch.step)
+        // A sequence that ended one step ago is still in this one; its token is discarded.
+        for (index, item) in step.batch.items.enumerated() where requests[item.sequence] != nil {
             switch item.logits {
             case .none: break
             case .last: settleToken(item.sequence, step, index)
@@ -125,6 +153,7 @@ struct EngineLoop: ~Copyable {
 
     private mutating func settleToken(_ id: SequenceID, _ step: Pipeline.Launched, _ item: Int) {
         let (result, alternatives) = pipeline.result(of: step, item: item)
+        status.generatedTokens += 1
         let token = GeneratedToken(
             id: Int(result.token), bytes: tokenizer.textBytes(of: Int(result.token)),
             logprob: result.logprob.isNaN ? nil : Double(result.logprob),
@@ -148,9 +177,12 @@ struct EngineLoop: ~Copyable {
     }
 
     private mutating func end(_ id: SequenceID, _ reason: FinishReason) {
-        scheduler.end(id)
-        requests.removeValue(forKey: id)?.finish(reason)
-        inbox.finish()
+        let request = requests.removeValue(forKey: id)
+        scheduler.end(id, completionTokens: reason == .abort ? nil : request?.completionTokens)
+        inbox.finish(promptTokens: request?.prompt.count ?? 0)
+        // Who hears of the end finds it counted.
+        publish()
+        request?.finish(reason)
     }
 }
 
@@ -166,7 +198,7 @@ private struct ActiveRequest {
     private let task: EngineRequest.Task
     private let events: AsyncStream<EngineEvent>.Continuation
     private var stopMatcher: StopMatcher
-    private var completionTokens = 0
+    private(set) var completionTokens = 0
 
     init(_ request: EngineRequest, _ blockNamer: BlockNamer?) {
         prompt = request.prompt

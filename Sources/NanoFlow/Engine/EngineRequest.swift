@@ -8,17 +8,22 @@ package struct EngineRequest: Sendable {
         case score
     }
 
+    package static let priorities = -100...100
+
     package let prompt: [Int32]
     package let task: Task
     /// Keeps a tenant's cached blocks to itself; nil: shared with all that give none.
     package let cacheSalt: String?
+    /// Requests of lower values go first, as long as others have not waited for long.
+    package let priority: Int
     package let events: AsyncStream<EngineEvent>.Continuation
 
     package init(
-        prompt: [Int32], task: Task, cacheSalt: String? = nil,
+        prompt: [Int32], task: Task, cacheSalt: String? = nil, priority: Int = 0,
         events: AsyncStream<EngineEvent>.Continuation
     ) {
         self.cacheSalt = cacheSalt
+        self.priority = priority
         self.prompt = prompt
         self.task = task
         self.events = events

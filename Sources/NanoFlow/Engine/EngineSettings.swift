@@ -23,6 +23,16 @@ package struct EngineSettings: Sendable {
     package let limits: Scheduler.Limits
     package let pipeline: PipelineChoice
     package let budget: MemoryBudget
+    /// Tokens of prompts that run or wait.
+    package let maxQueuedTokens: Int
+
+    /// What a request takes beside its tokens: its events, its connection, its texts.
+    private static let byteCountPerRequest = 16 << 10
+    /// A prompt's token as the server and the engine keep it, and its text.
+    private static let byteCountPerToken = 20
+    /// Code, libraries, stacks, what the allocator has and does not use.
+    private static let programByteCount = 96 << 20
+    private static let byteCountPerVocabularyEntry = 1 << 10
 
     /// int8 groups that each matrix chooses from when nobody says otherwise: one scale an output,
     /// groups of 192, groups of 64.
@@ -66,6 +76,21 @@ package struct EngineSettings: Sendable {
         let block = KVArena.blockByteCount(
             layers: model.layerCount, kvHeads: model.kvHeadCount,
             headDimension: model.headDimension, type: kvPrecision.kernelType)
+        maxQueuedTokens = max(configuration.maxQueuedTokens, length)
+        if configuration.diskTier != nil {
+            budget.add(
+                "disk tier's buffers", BlockFile.stagingByteCount(payloadByteCount: block),
+                isArena: false)
+        }
+        let requests = configuration.maxQueuedRequests + configuration.maxSequences
+        budget.add(
+            "requests",
+            requests * Self.byteCountPerRequest + maxQueuedTokens * Self.byteCountPerToken,
+            isArena: false)
+        budget.add(
+            "program and tokenizer",
+            Self.programByteCount + model.vocabularyCount * Self.byteCountPerVocabularyEntry,
+            isArena: false)
         limits.blockCount = try Self.blockCount(
             configuration, limits, blockByteCount: block,
             left: machine.availableByteCount - budget.totalByteCount)
@@ -152,6 +177,14 @@ extension EngineConfiguration {
         try Self.check("max-num-seqs", maxSequences, 1...4096)
         try Self.check("max-num-batched-tokens", maxBatchedTokens, 1...65_536)
         try Self.check("max-queued-requests", maxQueuedRequests, 1...1_000_000)
+        try Self.check("max-queued-tokens", maxQueuedTokens, 1...1_000_000_000)
+        if diskTier != nil, !reusesPrefixes {
+            throw NanoFlowError(
+                .invalidConfiguration, field: "kv-disk-dir", limit: "prefix caching turned on",
+                given: "no prefix caching",
+                message: "The disk tier keeps blocks by the names that prefix caching gives them; "
+                    + "--no-prefix-caching turns that off.")
+        }
         if let threadCount { try Self.check("threads", threadCount, 1...1024) }
         if let maxModelLength {
             try Self.check("max-model-len", maxModelLength, 2...model.contextLength)

@@ -21,7 +21,7 @@ package final class LoadedModel: @unchecked Sendable {
     ) throws(NanoFlowError) {
         let model = source.model
         var arenas: [MemoryArena] = []
-        for entry in settings.budget.entries {
+        for entry in settings.budget.arenas {
             guard let arena = MemoryArena(name: entry.name, byteCount: entry.byteCount) else {
                 throw NanoFlowError(
                     .insufficientMemory, field: entry.name, limit: "what the system grants",

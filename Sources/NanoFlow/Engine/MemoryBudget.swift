@@ -1,9 +1,14 @@
 /// What the engine will take of the memory, arena by arena, worked out before it is taken.
+///
+/// The sum bounds what of the process is in memory for as long as it runs.
 package struct MemoryBudget: Sendable, Hashable {
     /// One arena.
     package struct Entry: Sendable, Hashable {
         package let name: String
         package let byteCount: Int
+        /// Whether it is one run of memory that is taken at start; else it is what a part of the program
+        /// comes to at most.
+        package let isArena: Bool
     }
 
     package private(set) var entries: [Entry]
@@ -15,9 +20,11 @@ package struct MemoryBudget: Sendable, Hashable {
         self.availableByteCount = availableByteCount
     }
 
-    package mutating func add(_ name: String, _ byteCount: Int) {
-        entries.append(Entry(name: name, byteCount: byteCount))
+    package mutating func add(_ name: String, _ byteCount: Int, isArena: Bool = true) {
+        entries.append(Entry(name: name, byteCount: byteCount, isArena: isArena))
     }
+
+    package var arenas: [Entry] { entries.filter(\.isArena) }
 
     package var totalByteCount: Int { entries.reduce(0) { $0 + $1.byteCount } }
 

@@ -1,3 +1,4 @@
+import Crypto
 import NanoDevice
 package import NanoModel
 package import NanoTokenizer
@@ -9,6 +10,9 @@ package struct ModelSource {
     /// nil where the model has none.
     package let chatTemplate: ChatTemplate?
     private let tensors: any TensorSource
+    /// nil for random weights.
+    private let file: GGUFFile?
+    private let randomSeed: UInt64
 
     /// Opens and checks the file.
     ///
@@ -16,6 +20,7 @@ package struct ModelSource {
     package init(_ path: String) throws(NanoFlowError) {
         do {
             let file = try GGUFFile(path: path)
+            (self.file, randomSeed) = (file, 0)
             tensors = file
             model = try ModelConfiguration(file)
             tokenizer = try Tokenizer(TokenizerVocabulary(file))
@@ -51,12 +56,31 @@ package struct ModelSource {
         }
         model = shape.configuration(layerCount: layers)
         tensors = shape.tensors(seed: seed)
+        (file, randomSeed) = (nil, seed)
         chatTemplate = nil
         do {
             tokenizer = try Tokenizer(.bytes(count: model.vocabularyCount))
         } catch {
             preconditionFailure("A vocabulary of bytes must make a tokenizer: \(error)")
         }
+    }
+
+    /// Stands for the weights, by all bytes of their file.
+    ///
+    /// `progress` is told how far it is, 0...1.
+    /// - Returns: Text for people and machines to compare.
+    func weightsDigest(progress: (Double) -> Void) -> String {
+        guard let file else { return "random weights \(randomSeed)" }
+        var hash = SHA256()
+        file.withBytes { bytes in
+            let part = 64 << 20
+            for start in stride(from: 0, to: bytes.count, by: part) {
+                let end = min(bytes.count, start + part)
+                hash.update(bufferPointer: UnsafeRawBufferPointer(rebasing: bytes[start..<end]))
+                progress(Double(end) / Double(bytes.count))
+            }
+        }
+        return "\(hash.finalize())"
     }
 
     func weightPlan(_ formats: [MatrixFormat]) throws(NanoFlowError) -> WeightPlan {

@@ -1,25 +1,33 @@
 import Crypto
+package import NanoDevice
 
 /// Names the keys and values of a full block by all that they depend on: the model and how it is
 /// computed, the tokens up to the block's end, and the tenant's salt.
 package struct BlockName: Sendable, Hashable {
-    private let words: (UInt64, UInt64, UInt64, UInt64)
+    package let fingerprint: BlockFingerprint
+
+    /// The name that a record of the tier below has.
+    package init(_ fingerprint: BlockFingerprint) { self.fingerprint = fingerprint }
 
     fileprivate init(_ digest: SHA256.Digest) {
-        words = digest.withUnsafeBytes {
-            $0.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self)
-        }
+        fingerprint = BlockFingerprint(
+            digest.withUnsafeBytes {
+                $0.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self)
+            })
+    }
+
+    /// Names the block that a sequence had filled in part when it gave it up.
+    ///
+    /// - Parameters:
+    ///   - id: The sequence.
+    ///   - count: Positions that it had computed.
+    ///   - runID: Tells the engine's runs apart, whose sequences have the same numbers.
+    init(leftBy id: SequenceID, count: Int, runID: UInt64) {
+        self.init(SHA256.hash(data: Array("left \(runID) \(id) \(count)".utf8)))
     }
 
     fileprivate func withBytes(_ body: (UnsafeRawBufferPointer) -> Void) {
-        withUnsafeBytes(of: words, body)
-    }
-
-    package static func == (a: BlockName, b: BlockName) -> Bool { a.words == b.words }
-
-    package func hash(into hasher: inout Hasher) {
-        // A digest's bits are as good as any hash's.
-        hasher.combine(words.0)
+        withUnsafeBytes(of: fingerprint.words, body)
     }
 }
 
@@ -27,6 +35,8 @@ package struct BlockName: Sendable, Hashable {
 /// block's tokens, so that a name stands for all of the prefix.
 package struct BlockNamer: Sendable {
     private let blockSize: Int
+    /// What all keys and values depend on, digested.
+    package let seed: BlockFingerprint
     private var last: BlockName
     /// Tokens behind the last full block.
     private var tokens: [Int32] = []
@@ -38,6 +48,7 @@ package struct BlockNamer: Sendable {
     package init(blockSize: Int, seed: String) {
         self.blockSize = blockSize
         last = BlockName(SHA256.hash(data: Array("nanoflow blocks 1\n\(seed)".utf8)))
+        self.seed = last.fingerprint
     }
 
     /// The same for a tenant whose blocks nobody else is to use; nil: for all that give no salt.

@@ -5,7 +5,7 @@
 /// no free ones are left, the one that was used least recently first.
 ///
 /// What is given back while a step that may touch it is in flight stays in use until that step has
-/// completed.
+/// completed, and what is pinned until it is unpinned.
 package struct BlockPool {
     package let blockCount: Int
     private var free: [Int32]
@@ -18,6 +18,8 @@ package struct BlockPool {
     private var returningUses: [Int]
     /// Blocks that nobody will use when the steps in flight have completed.
     package private(set) var returningCount = 0
+    /// Blocks with more than one use.
+    package private(set) var sharedCount = 0
 
     package init(blockCount: Int) {
         precondition(blockCount > 0, "The pool must have blocks.")
@@ -33,6 +35,9 @@ package struct BlockPool {
     /// Blocks that can be taken.
     package var freeCount: Int { free.count + retired.count }
     package var retiredCount: Int { retired.count }
+    package var usedCount: Int { blockCount - freeCount }
+
+    package func useCount(of block: Int32) -> Int { useCounts[Int(block)] }
 
     /// Takes `count` blocks and appends them to `table`; false, and nothing taken, without room.
     package mutating func take(_ count: Int, appendingTo table: inout [Int32]) -> Bool {
@@ -81,14 +86,40 @@ package struct BlockPool {
     /// Names a full block whose keys and values have been computed.
     ///
     /// Where another one has the name already this one stays without.
-    package mutating func name(_ block: Int32, _ name: BlockName) {
-        guard names[Int(block)] == nil, blocks[name] == nil else { return }
+    /// - Returns: Whether the block has got the name.
+    @discardableResult
+    package mutating func name(_ block: Int32, _ name: BlockName) -> Bool {
+        guard names[Int(block)] == nil, blocks[name] == nil else { return false }
         precondition(useCounts[Int(block)] > 0, "A block is named by who uses it.")
         names[Int(block)] = name
         blocks[name] = block
+        return true
+    }
+
+    /// Takes a name back from whichever block has it; where nobody uses the block it is free.
+    package mutating func forget(_ name: BlockName) {
+        guard let block = blocks.removeValue(forKey: name) else { return }
+        names[Int(block)] = nil
+        guard useCounts[Int(block)] == 0 else { return }
+        retired.remove(block)
+        free.append(block)
     }
 
     // MARK: - Giving back
+
+    /// Uses a block until ``unpin(_:)``, beside those who use it; it counts as returning.
+    package mutating func pin(_ block: Int32) {
+        precondition(useCounts[Int(block)] > 0, "A block is pinned by who uses it.")
+        change(block) {
+            $0.useCounts[Int(block)] += 1
+            $0.returningUses[Int(block)] += 1
+        }
+    }
+
+    package mutating func unpin(_ block: Int32) {
+        change(block) { $0.returningUses[Int(block)] -= 1 }
+        release([block])
+    }
 
     /// Ends a sequence's use of blocks, once `step` has completed.
     package mutating func giveBack(_ blocks: [Int32], after step: Int, completedStep: Int) {
@@ -120,11 +151,14 @@ package struct BlockPool {
         }
     }
 
-    /// Counts anew whether nobody will use the block when the steps in flight have completed.
+    /// Counts anew whether nobody will use the block when the steps in flight have completed, and
+    /// whether it is shared.
     private mutating func change(_ block: Int32, _ body: (inout BlockPool) -> Void) {
-        let before = isReturning(block)
+        let before = (isReturning(block), useCounts[Int(block)] > 1)
         body(&self)
-        returningCount += (isReturning(block) ? 1 : 0) - (before ? 1 : 0)
+        let after = (isReturning(block), useCounts[Int(block)] > 1)
+        returningCount += (after.0 ? 1 : 0) - (before.0 ? 1 : 0)
+        sharedCount += (after.1 ? 1 : 0) - (before.1 ? 1 : 0)
     }
 
     private func isReturning(_ block: Int32) -> Bool {
@@ -132,20 +166,21 @@ package struct BlockPool {
         return uses > 0 && returningUses[Int(block)] == uses
     }
 
-    /// Checks that every block is free, retired, or used as often as `owned` and what returns say.
-    package func checkInvariants(owned: [[Int32]]) {
+    /// Checks that every block is free, retired, or used as often as `owned`, `pinned` and what returns
+    /// say.
+    package func checkInvariants(owned: [[Int32]], pinned: [Int32] = []) {
         var uses = [Int](repeating: 0, count: blockCount)
-        for table in owned + returning.map(\.blocks) {
+        for table in owned + returning.map(\.blocks) + [pinned] {
             for block in table { uses[Int(block)] += 1 }
         }
         precondition(uses == useCounts, "A block's uses were counted wrongly.")
-        let unused = Set(free).union(retired.blocks)
+        let unused = Set(free).union(retired.numbers)
         precondition(unused.count == freeCount, "A block is free twice.")
         precondition(
             unused == Set((0..<Int32(blockCount)).filter { uses[Int($0)] == 0 }),
             "A block was lost, or is free and used.")
         precondition(
-            retired.blocks.allSatisfy { names[Int($0)] != nil }
+            retired.numbers.allSatisfy { names[Int($0)] != nil }
                 && free.allSatisfy { names[Int($0)] == nil },
             "Retired blocks have names, free ones none.")
         precondition(
@@ -155,53 +190,6 @@ package struct BlockPool {
         precondition(
             returningCount == (0..<Int32(blockCount)).count { isReturning($0) },
             "The count of returning blocks is wrong.")
-    }
-}
-
-/// Blocks from the one that was added first to the one added last; any can be removed.
-private struct RecencyList {
-    private static let none: Int32 = -1
-    private var before: [Int32]
-    private var behind: [Int32]
-    private var oldest = none
-    private var newest = none
-    private(set) var count = 0
-
-    init(count: Int) {
-        before = Array(repeating: Self.none, count: count)
-        behind = before
-    }
-
-    mutating func append(_ block: Int32) {
-        before[Int(block)] = newest
-        behind[Int(block)] = Self.none
-        if newest == Self.none { oldest = block } else { behind[Int(newest)] = block }
-        newest = block
-        count += 1
-    }
-
-    mutating func remove(_ block: Int32) {
-        let (earlier, later) = (before[Int(block)], behind[Int(block)])
-        if earlier == Self.none { oldest = later } else { behind[Int(earlier)] = later }
-        if later == Self.none { newest = earlier } else { before[Int(later)] = earlier }
-        count -= 1
-    }
-
-    mutating func removeOldest() -> Int32? {
-        guard oldest != Self.none else { return nil }
-        let block = oldest
-        remove(block)
-        return block
-    }
-
-    /// For checks.
-    var blocks: [Int32] {
-        var list: [Int32] = []
-        var next = oldest
-        while next != Self.none {
-            list.append(next)
-            next = behind[Int(next)]
-        }
-        return list
+        precondition(sharedCount == uses.count { $0 > 1 }, "The count of shared blocks is wrong.")
     }
 }

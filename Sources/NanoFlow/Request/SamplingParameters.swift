@@ -58,6 +58,11 @@ public struct SamplingParameters: Sendable, Hashable {
 }
 
 extension SamplingParameters {
+    /// Whether nothing but the limit ends the completion.
+    package var endsAtLimit: Bool {
+        ignoresEndOfSequence && stopTokens.isEmpty && stopStrings.isEmpty
+    }
+
     package static let maxStopCount = 16
     package static let maxStopByteCount = 1024
     package static let maxLogprobCount = 20

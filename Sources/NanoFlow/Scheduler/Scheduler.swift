@@ -7,12 +7,16 @@
 /// ends by length are known beforehand, and what a sequence gives back (slot, blocks) is free when
 /// the last step that includes it has completed.
 ///
-/// A sequence that is admitted uses the blocks of the longest prefix that the pool still knows, its
-/// own or another's, and computes what follows; its last token is always computed, for the logits.
+/// A sequence is admitted where the predicted peak of block use fits (``BlockForecast``). It uses the
+/// blocks of the longest prefix that the cache still knows, its own or another's, waits while those
+/// that the tier below has are fetched, and computes what follows; its last token is always computed,
+/// for the logits.
 ///
-/// When blocks run out, the sequence admitted last gives up its blocks, and computes anew later what
-/// has been taken by then; its tokens stay in its slot. The pool holds at least one sequence of the longest length, and the
-/// sequence admitted first is never the one that gives up while others run: so all finish.
+/// When blocks run out since the forecast was wrong, the sequence with the largest key gives up its
+/// blocks. The full ones have gone to the tier, if there is one, and come back from there; without
+/// one, what has been taken by then is computed anew. Its tokens stay in its slot. The pool holds at
+/// least one sequence of the longest length, and the running sequence with the smallest key never
+/// gives up: so all finish.
 package struct Scheduler {
     /// The sizes that are fixed at start.
     package struct Limits: Sendable, Hashable {
@@ -44,23 +48,30 @@ package struct Scheduler {
     }
 
     package let limits: Limits
+    let runID: UInt64
     /// Tokens that a step is formed of at most; no more than the limit.
     private var tokenBudget: Int
     /// The newest step handed out, and the newest one that has completed.
     package private(set) var step = 0
     package private(set) var completedStep = 0
-    package private(set) var preemptionCount = 0
 
-    // Waiting sequences come first-come first-served; preempted ones stand before the others.
-    private var waiting: [SequenceID] = []
-    // In the order of admission.
-    private var running: [SequenceID] = []
-    private var sequences: [SequenceID: ScheduledSequence] = [:]
+    // Both in the order of their keys.
+    private(set) var waiting: [SequenceID] = []
+    private(set) var running: [SequenceID] = []
+    private(set) var fetching: Set<SequenceID> = []
+    private(set) var sequences: [SequenceID: ScheduledSequence] = [:]
     private var freeSlots: [Int]
     private var returningSlots: [(step: Int, slot: Int)] = []
-    private var pool: BlockPool
+    var cache: BlockCache
+    private(set) var lengths = CompletionLengths()
+    package private(set) var counts = Counts()
 
-    package init(_ limits: Limits) {
+    /// - Parameters:
+    ///   - limits: The sizes.
+    ///   - tier: What there is below memory, if anything.
+    ///   - runID: Tells the engine's runs apart where the tier outlives them.
+    package init(_ limits: Limits, tier: TierIndex? = nil, runID: UInt64 = 0) {
+        self.runID = runID
         precondition(
             limits.blockCount >= limits.blocks(for: limits.sequenceLength),
             "The pool must hold one sequence of the longest length.")
@@ -70,7 +81,7 @@ package struct Scheduler {
         self.limits = limits
         tokenBudget = limits.batchedTokens
         freeSlots = (0..<limits.sequences).reversed()
-        pool = BlockPool(blockCount: limits.blockCount)
+        cache = BlockCache(blockCount: limits.blockCount, tier: tier)
     }
 
     /// Forms steps of at most so many tokens from now on; nil: as many as the limit allows.
@@ -80,7 +91,9 @@ package struct Scheduler {
 
     package var waitingCount: Int { waiting.count }
     package var runningCount: Int { running.count }
-    package var freeBlockCount: Int { pool.freeCount }
+    package var freeBlockCount: Int { cache.pool.freeCount }
+    package var transferCounts: BlockCache.Counts { cache.counts }
+    package var preemptionCount: Int { counts.preemptions }
     package var isIdle: Bool { sequences.isEmpty }
 
     // MARK: - Sequences come and go
@@ -93,10 +106,12 @@ package struct Scheduler {
     ///   - maxTokens: Tokens to sample at most, at least 1; ignored where `isScored`.
     ///   - isScored: Nothing is sampled; the prompt's own tokens are scored, so that all of them are
     ///     computed.
+    ///   - endsAtLimit: Nothing ends it before `maxTokens`.
+    ///   - level: Of priority; those of lower levels go first, see ``SequenceKey``.
     ///   - names: Of the prompt's full blocks; none: nothing is used again.
     package mutating func add(
         _ id: SequenceID, promptCount: Int, maxTokens: Int, isScored: Bool = false,
-        names: [BlockName] = []
+        endsAtLimit: Bool = false, level: Int = 0, names: [BlockName] = []
     ) {
         precondition(sequences[id] == nil, "Sequence \(id) was added twice.")
         precondition(
@@ -104,13 +119,20 @@ package struct Scheduler {
                 && promptCount + (isScored ? 0 : maxTokens) <= limits.sequenceLength,
             "A sequence must fit the context; validation comes before.")
         sequences[id] = ScheduledSequence(
-            tokenCount: promptCount, endCount: promptCount + (isScored ? 1 : maxTokens),
-            isScored: isScored)
-        sequences[id]?.names = names
-        waiting.append(id)
+            key: SequenceKey(step: step, level: level, id: id), promptCount: promptCount,
+            maxTokens: maxTokens, isScored: isScored, endsAtLimit: endsAtLimit, names: names)
+        waiting.insert(id, at: place(of: id, in: waiting))
     }
 
-    /// Names the blocks of a sequence that a completed step has filled.
+    /// Where a sequence belongs in a list; mostly at its end.
+    private func place(of id: SequenceID, in list: [SequenceID]) -> Int {
+        guard let key = sequences[id]?.key else { return list.count }
+        let before = list.lastIndex { sequences[$0].map { $0.key < key } ?? false }
+        return before.map { $0 + 1 } ?? 0
+    }
+
+    /// Names the blocks of a sequence that a step has filled; to be called before the step is
+    /// completed.
     ///
     /// - Parameters:
     ///   - names: Of all its full blocks, from the first.
@@ -120,25 +142,32 @@ package struct Scheduler {
     package mutating func name(
         _ names: [BlockName], of id: SequenceID, computedCount count: Int, step: Int
     ) {
-        // Where it has given up its blocks since, they are others now.
-        guard let sequence = sequences[id], sequence.isRunning, step >= sequence.admissionStep
-        else {
-            return
-        }
-        let full = min(count / limits.blockSize, names.count)
+        // A step from before it was admitted again has filled blocks that are others' now.
+        guard let sequence = sequences[id], step >= sequence.admissionStep else { return }
+        let blocks = sequence.isRunning ? sequence.blocks : sequence.leftBlocks
+        let full = min(count / limits.blockSize, names.count, blocks.count)
         guard full > sequence.namedCount else { return }
-        for index in sequence.namedCount..<full { pool.name(sequence.blocks[index], names[index]) }
+        for index in sequence.namedCount..<full { cache.name(blocks[index], names[index]) }
         sequences[id]?.names = names
         sequences[id]?.namedCount = full
     }
 
     /// Ends a sequence, wherever it stands: it is in no batch formed from now on.
-    package mutating func end(_ id: SequenceID) {
+    ///
+    /// - Parameters:
+    ///   - id: The sequence.
+    ///   - completionTokens: How long its completion has become; nil: it was cut short, and says
+    ///     nothing about others.
+    package mutating func end(_ id: SequenceID, completionTokens: Int? = nil) {
         guard let sequence = sequences.removeValue(forKey: id) else { return }
         waiting.removeAll { $0 == id }
         running.removeAll { $0 == id }
-        pool.giveBack(
-            sequence.blocks, after: sequence.lastStep, completedStep: completedStep)
+        if fetching.remove(id) != nil { cache.abandonFetch(for: id) }
+        if let tail = sequence.tail { cache.forget(tail.name) }
+        cache.giveBack(sequence.blocks, after: sequence.lastStep, completedStep: completedStep)
+        if let completionTokens, !sequence.isScored {
+            observe(completionTokens: completionTokens, predicted: sequence.predictedTokens)
+        }
         guard let slot = sequence.slot else { return }
         if sequence.lastStep <= completedStep {
             freeSlots.append(slot)
@@ -147,27 +176,54 @@ package struct Scheduler {
         }
     }
 
+    /// Notes how long a completion has become, for the forecast.
+    package mutating func observe(completionTokens: Int, predicted: Int? = nil) {
+        lengths.add(completionTokens)
+        guard let predicted else { return }
+        counts.predictedTokens += predicted
+        counts.completedTokens += completionTokens
+    }
+
     /// Notes that the step has completed: what waited for it is free.
     package mutating func complete(step: Int) {
         precondition(
             step == completedStep + 1 && step <= self.step, "Steps complete in their order.")
         completedStep = step
-        pool.complete(step: step)
+        cache.complete(step: step)
         for entry in returningSlots where entry.step <= step { freeSlots.append(entry.slot) }
         returningSlots.removeAll { $0.step <= step }
     }
 
+    // MARK: - The tier below
+
+    /// The transfers to begin now, in their order.
+    package mutating func takeTransfers() -> [TierTransfer] { cache.takeTransfers() }
+
+    /// Whether blocks are on their way.
+    package var isMoving: Bool { cache.isMoving }
+
+    /// Notes that a transfer has ended.
+    ///
+    /// What could not be fetched will be computed.
+    package mutating func end(transfer ticket: Int, succeeded: Bool) {
+        guard let come = cache.end(transfer: ticket, succeeded: succeeded) else { return }
+        fetching.remove(come.sequence)
+        sequences[come.sequence]?.blocks += come.blocks
+        run(come.sequence)
+    }
+
     // MARK: - One step
 
-    /// Forms the next batch; nil when no sequence can go on before a step in flight completes.
+    /// Forms the next batch; nil when no sequence can go on before a step in flight completes, or a
+    /// transfer ends.
     package mutating func schedule() -> Batch? {
         var forming = FormingBatch(
-            batch: Batch(step: step + 1), tokenBudget: tokenBudget,
-            logitBudget: limits.logitRows)
+            step: step + 1, tokenBudget: tokenBudget, logitBudget: limits.logitRows)
         // Decodes first: they are short and someone is waiting for each.
         for id in running where isDecode(id) { extend(id, &forming) }
         for id in running where !isDecode(id) { extend(id, &forming) }
         if forming.shortage == 0 { admit(&forming) }
+        counts.mostUsedBlocks = max(counts.mostUsedBlocks, cache.pool.usedCount)
         guard !forming.batch.items.isEmpty else { return nil }
         step += 1
         return forming.batch
@@ -178,32 +234,40 @@ package struct Scheduler {
     }
 
     private mutating func admit(_ forming: inout FormingBatch) {
-        while forming.tokenBudget > 0, forming.logitBudget > 0, let id = waiting.first,
+        while forming.hasRoom, let id = waiting.first,
             let sequence = sequences[id], sequence.slot != nil || !freeSlots.isEmpty,
             // A step in flight may still read the block table of one preempted just now.
             sequence.lastStep <= completedStep
         {
-            // What the running ones still need for tokens they have, and a block of growth each.
-            let promised = running.reduce(0) { $0 + missingBlocks(of: $1) + 1 }
-            let known = pool.known(sequence.reusableNames(limits.blockSize))
-            // Those that nobody uses count as free until they are used.
-            let needed =
-                limits.blocks(for: sequence.tokenCount) - known.blocks.count + known.retiredCount
-            let room = pool.freeCount - promised
-            guard needed < room || (running.isEmpty && needed <= pool.freeCount) else { return }
+            let found = findBlocks(of: sequence)
+            guard !cache.isMoving(found.absent), let peak = peak(with: id, found) else { return }
+            counts.predictedPeakBlocks = peak
+            let predicted = predictedTokens(
+                of: sequence, id, among: running.count + fetching.count + 1)
+            sequences[id]?.predictedTokens = sequence.predictedTokens ?? predicted
             waiting.removeFirst()
-            running.append(id)
             if sequence.slot == nil { sequences[id]?.slot = freeSlots.removeLast() }
-            pool.use(known.blocks)
-            sequences[id]?.resume(
-                known.blocks, blockSize: limits.blockSize, step: forming.batch.step)
-            extend(id, &forming)
+            cache.use(found.known, found.names)
+            sequences[id]?.blocks = found.known
+            if let tail = sequence.tail, found.names.last != tail.name {
+                cache.forget(tail.name)
+                sequences[id]?.tail = nil
+            }
+            if !found.fetchable.isEmpty, cache.fetch(found.fetchable, for: id) {
+                sequences[id]?.state = .fetching
+                fetching.insert(id)
+            } else {
+                run(id)
+                extend(id, &forming)
+            }
         }
     }
 
-    private func missingBlocks(of id: SequenceID) -> Int {
-        guard let sequence = sequences[id], sequence.remainingCount > 0 else { return 0 }
-        return max(0, limits.blocks(for: sequence.tokenCount) - sequence.blocks.count)
+    private mutating func run(_ id: SequenceID) {
+        // It goes on writing to the tail.
+        if let tail = sequences[id]?.tail { cache.forget(tail.name) }
+        sequences[id]?.resume(blockSize: limits.blockSize, step: step + 1)
+        running.insert(id, at: place(of: id, in: running))
     }
 
     /// Puts as much of the sequence into the batch as budgets and blocks allow.
@@ -220,11 +284,11 @@ package struct Scheduler {
         let end = sequence.computedCount + count
         let missing = limits.blocks(for: end) - sequence.blocks.count
         let told = sequence.toldCount
-        if missing > 0, !pool.take(missing, appendingTo: &sequence.blocks) {
+        if missing > 0, !cache.take(missing, appendingTo: &sequence.blocks) {
             forming.shortage += missing
             preemptLast(behind: id, &forming)
             // What no step in flight touches is free at once.
-            guard pool.take(missing, appendingTo: &sequence.blocks) else { return }
+            guard cache.take(missing, appendingTo: &sequence.blocks) else { return }
             forming.shortage -= missing
         }
         let item = Batch.Item(
@@ -239,7 +303,7 @@ package struct Scheduler {
 
     /// Takes the blocks of sequences behind `id` until the shortage will be met by what returns.
     private mutating func preemptLast(behind id: SequenceID, _ forming: inout FormingBatch) {
-        while forming.shortage > pool.freeCount + pool.returningCount,
+        while forming.shortage > cache.pool.freeCount + cache.pool.returningCount,
             let victim = running.last, victim != id, !forming.contains(victim)
         {
             preempt(victim)
@@ -249,120 +313,41 @@ package struct Scheduler {
     private mutating func preempt(_ id: SequenceID) {
         guard var sequence = sequences[id] else { return }
         running.removeAll { $0 == id }
-        waiting.insert(id, at: 0)
-        pool.giveBack(sequence.blocks, after: sequence.lastStep, completedStep: completedStep)
-        sequence.giveUpBlocks()
+        sequence.tail = leaveTail(of: sequence, id)
+        cache.giveBack(sequence.blocks, after: sequence.lastStep, completedStep: completedStep)
+        let isInFlight = sequence.lastStep > completedStep
+        sequence.giveUpBlocks(left: isInFlight ? sequence.blocks : [])
         sequences[id] = sequence
-        preemptionCount += 1
+        waiting.insert(id, at: place(of: id, in: waiting))
+        counts.preemptions += 1
     }
 
     // MARK: - Invariants
 
     /// Checks what must hold after every call; for tests.
     package func checkInvariants() {
-        pool.checkInvariants(owned: sequences.values.map(\.blocks))
+        cache.checkInvariants(owned: sequences.values.map(\.blocks))
         precondition(
-            Set(waiting).union(running) == Set(sequences.keys)
-                && waiting.count + running.count == sequences.count,
-            "Every sequence waits or runs.")
+            Set(waiting).union(running).union(fetching) == Set(sequences.keys)
+                && waiting.count + running.count + fetching.count == sequences.count,
+            "Every sequence waits, fetches or runs.")
+        for list in [waiting, running] {
+            let keys = list.compactMap { sequences[$0]?.key }
+            precondition(keys == keys.sorted(), "Sequences stand in the order of their keys.")
+        }
         let slots = freeSlots + returningSlots.map(\.slot) + sequences.values.compactMap(\.slot)
         precondition(slots.sorted() == Array(0..<limits.sequences), "A slot was lost or doubled.")
         for sequence in sequences.values {
             precondition(
                 sequence.computedCount <= sequence.tokenCount
-                    && sequence.tokenCount <= sequence.endCount
-                    && sequence.blocks.count == limits.blocks(for: sequence.computedCount)
-                    && sequence.toldCount == sequence.blocks.count,
+                    && sequence.tokenCount <= sequence.endCount,
+                "A sequence has computed what it has.")
+            guard sequence.state != .fetching else { continue }
+            precondition(
+                sequence.blocks.count == limits.blocks(for: sequence.computedCount)
+                    && (sequence.toldCount == sequence.blocks.count
+                        || sequence.lastStep < sequence.admissionStep),
                 "A sequence holds exactly the blocks of its computed tokens.")
-        }
-    }
-}
-
-/// What the scheduler knows of a sequence.
-///
-///     0 ........ computedCount ........ tokenCount ........ endCount
-///     [  in the cache, or in flight  )[ to compute )[ not sampled yet )
-private struct ScheduledSequence {
-    var computedCount = 0
-    var tokenCount: Int
-    let endCount: Int
-    let isScored: Bool
-    var isRunning = false
-    var slot: Int?
-    var blocks: [Int32] = []
-    /// Of its blocks, those that the pipeline has been told.
-    var toldCount = 0
-    /// Of its full blocks, as far as they are known.
-    var names: [BlockName] = []
-    /// Of its blocks, those that have names in the pool, or have been offered one.
-    var namedCount = 0
-    /// The first step that included it since it began to run, the last time.
-    var admissionStep = 0
-    /// The last step that includes the sequence.
-    var lastStep = 0
-
-    /// Tokens to compute; the last sampled token of a full sequence is never computed.
-    var remainingCount: Int { tokenCount == endCount ? 0 : tokenCount - computedCount }
-
-    init(tokenCount: Int, endCount: Int, isScored: Bool) {
-        self.tokenCount = tokenCount
-        self.endCount = endCount
-        self.isScored = isScored
-    }
-
-    /// The names of blocks that need not be computed: all but the last token's.
-    func reusableNames(_ blockSize: Int) -> ArraySlice<BlockName> {
-        isScored ? [] : names.prefix((tokenCount - 1) / blockSize)
-    }
-
-    /// Begins to run, with blocks that are known.
-    mutating func resume(_ known: [Int32], blockSize: Int, step: Int) {
-        isRunning = true
-        blocks = known
-        (computedCount, namedCount) = (known.count * blockSize, known.count)
-        admissionStep = step
-    }
-
-    mutating func giveUpBlocks() {
-        isRunning = false
-        blocks = []
-        (computedCount, toldCount, namedCount) = (0, 0, 0)
-    }
-
-    mutating func advance(to end: Int, reachesEnd: Bool, step: Int) {
-        computedCount = end
-        toldCount = blocks.count
-        lastStep = step
-        // The token that this step samples; for a scored sequence it only marks the end.
-        if reachesEnd { tokenCount += 1 }
-    }
-}
-
-/// A batch on its way, with what is left of the step's budgets.
-private struct FormingBatch {
-    var batch: Batch
-    var tokenBudget: Int
-    var logitBudget: Int
-    /// Blocks that sequences wanted and did not get.
-    var shortage = 0
-    private var members: Set<SequenceID> = []
-
-    init(batch: Batch, tokenBudget: Int, logitBudget: Int) {
-        self.batch = batch
-        self.tokenBudget = tokenBudget
-        self.logitBudget = logitBudget
-    }
-
-    func contains(_ id: SequenceID) -> Bool { members.contains(id) }
-
-    mutating func append(_ item: Batch.Item) {
-        batch.items.append(item)
-        members.insert(item.sequence)
-        tokenBudget -= item.positions.count
-        switch item.logits {
-        case .none: break
-        case .last: logitBudget -= 1
-        case .all: logitBudget -= item.positions.count
         }
     }
 }

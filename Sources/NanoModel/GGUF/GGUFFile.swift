@@ -43,6 +43,11 @@ package final class GGUFFile: Sendable {
             uniqueKeysWithValues: zip(header.tensors.map(\.name), header.tensors.indices))
     }
 
+    /// Gives all bytes of the file to `body`, which is not to keep them.
+    package func withBytes<Value>(_ body: (UnsafeRawBufferPointer) -> Value) -> Value {
+        file.withUnsafeBytes(in: 0..<file.byteCount, body)
+    }
+
     /// Returns the tensor of that name.
     ///
     /// - Throws: ``ModelLoadingError`` when there is none.
