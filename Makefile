@@ -1,7 +1,8 @@
 # Each target does all of its own set-up and may be run again at any time.
 # One target after the other: several of them install packages.
 .NOTPARALLEL:
-.PHONY: run test check model build packages lint test-unit test-sanitizers test-arm64 test-client help
+.PHONY: run test check model build packages lint test-unit test-sanitizers test-arm64 test-client \
+    test-memory help
 
 MODEL := Models/SmolLM2-135M-Instruct.Q4_1.gguf
 HOST ?= 127.0.0.1
@@ -20,8 +21,8 @@ run: model build
 # Unit and model tests in release.
 test: model packages lint test-unit
 
-# All tests: the above, sanitizer builds, arm64 syntax, the official openai client.
-check: test test-arm64 test-client test-sanitizers
+# All tests: the above, sanitizer builds, arm64 syntax, the official openai client, memory and crashes.
+check: test test-arm64 test-client test-memory test-sanitizers
 	@echo "make check: all passed"
 
 # Fetches the default model.
@@ -57,3 +58,7 @@ test-arm64: packages
 # A server is started, questioned by the official Python client, and stopped.
 test-client: model build
 	Scripts/test_client.sh $(MODEL)
+
+# Servers with a small KV cache are overloaded, killed while they write to disk, and started again.
+test-memory: model build
+	Scripts/test_kv_tier.py --nanoflow .build/release/nanoflow --model $(MODEL)

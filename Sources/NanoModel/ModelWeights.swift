@@ -157,7 +157,8 @@ package struct WeightPlan: Sendable {
         into arena: MemoryArena, units: ExecutionUnits, kernels: Kernels,
         progress: (Double) -> Void
     ) -> ModelWeights {
-        let embedding = EmbeddingTable(embedding, arena: arena, units: units)
+        let table = EmbeddingTable(embedding, arena: arena, units: units)
+        embedding.letGo()
         let panelCount = matrices.reduce(0) { $0 + ($1.outputs + 31) / 32 }
         var packed: [PackedMatrix] = []
         var done = 0
@@ -169,12 +170,13 @@ package struct WeightPlan: Sendable {
             if let bias = source.bias() { bias.withUnsafeBufferPointer(matrix.setBias) }
             let job = PackingJob(source: source, matrix: matrix, kernels: kernels)
             withExtendedLifetime(job) { units.wait(for: units.submit(job)) }
+            source.letGo()
             packed.append(matrix)
             done += matrix.panelCount
             progress(Double(done) / Double(panelCount))
         }
         return ModelWeights(
-            embedding: embedding,
+            embedding: table,
             layers: layers.enumerated().map { index, layer in
                 LayerWeights(
                     attentionNorm: WeightVector(layer.attentionNorm, arena: arena),

@@ -101,6 +101,10 @@ package struct WeightSource: Sendable {
         }
     }
 
+    func letGo() {
+        for tensor in tensors { tensor.letGo() }
+    }
+
     /// The bias (outputs); nil without one.
     func bias() -> [Float]? {
         guard !biases.isEmpty else { return nil }

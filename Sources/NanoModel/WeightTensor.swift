@@ -15,9 +15,14 @@ package protocol WeightTensor: Sendable {
 
     /// Writes `rows` as ``type`` stores them; `out` holds exactly the rows' bytes.
     func copyRows(_ rows: Range<Int>, into out: UnsafeMutableRawBufferPointer)
+
+    /// Says that the values will not be read soon: they need not stay in memory.
+    func letGo()
 }
 
 extension WeightTensor {
+    package func letGo() {}
+
     /// Bytes of a row as ``type`` stores it.
     package var rowByteCount: Int { rowLength / type.blockLength * type.blockByteCount }
 
@@ -49,6 +54,8 @@ package protocol TensorSource: Sendable {
 }
 
 extension GGUFTensor: WeightTensor {
+    package func letGo() { file.letGo(fileOffset..<fileOffset + byteCount) }
+
     package func copyRows(_ rows: Range<Int>, into out: UnsafeMutableRawBufferPointer) {
         precondition(
             rows.lowerBound >= 0 && rows.upperBound <= rowCount

@@ -206,6 +206,8 @@ import Testing
         var row = [Float](repeating: .nan, count: tensor.rowLength)
         row.withUnsafeMutableBufferPointer { tensor.dequantizeRows(0..<1, into: $0) }
         #expect(row.prefix(2).map(\.bitPattern) == first)
+        // What was let go is there again when it is read.
+        tensor.letGo()
         let end = tensor.rowCount
         row.withUnsafeMutableBufferPointer { tensor.dequantizeRows(end - 1..<end, into: $0) }
         #expect(row.suffix(2).map(\.bitPattern) == last)

@@ -72,13 +72,11 @@ package struct ModelSource {
     func weightsDigest(progress: (Double) -> Void) -> String {
         guard let file else { return "random weights \(randomSeed)" }
         var hash = SHA256()
-        file.withBytes { bytes in
-            let part = 64 << 20
-            for start in stride(from: 0, to: bytes.count, by: part) {
-                let end = min(bytes.count, start + part)
-                hash.update(bufferPointer: UnsafeRawBufferPointer(rebasing: bytes[start..<end]))
-                progress(Double(end) / Double(bytes.count))
-            }
+        let part = 16 << 20
+        for start in stride(from: 0, to: file.byteCount, by: part) {
+            let end = min(file.byteCount, start + part)
+            file.withBytes(start..<end) { hash.update(bufferPointer: $0) }
+            progress(Double(end) / Double(file.byteCount))
         }
         return "\(hash.finalize())"
     }

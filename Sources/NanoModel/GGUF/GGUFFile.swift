@@ -43,9 +43,12 @@ package final class GGUFFile: Sendable {
             uniqueKeysWithValues: zip(header.tensors.map(\.name), header.tensors.indices))
     }
 
-    /// Gives all bytes of the file to `body`, which is not to keep them.
-    package func withBytes<Value>(_ body: (UnsafeRawBufferPointer) -> Value) -> Value {
-        file.withUnsafeBytes(in: 0..<file.byteCount, body)
+    package var byteCount: Int { file.byteCount }
+
+    /// Gives bytes of the file to `body`, which is not to keep them, and lets them go.
+    package func withBytes(_ range: Range<Int>, _ body: (UnsafeRawBufferPointer) -> Void) {
+        file.withUnsafeBytes(in: range, body)
+        file.letGo(range)
     }
 
     /// Returns the tensor of that name.

@@ -85,6 +85,16 @@ package final class MappedFile: Sendable {
         return try body(UnsafeRawBufferPointer(rebasing: bytes[range]))
     }
 
+    /// Takes the pages inside `range` out of this process; what is read again is mapped again.
+    package func letGo(_ range: Range<Int>) {
+        guard isMapped, let base = bytes.baseAddress else { return }
+        let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+        let first = (range.lowerBound + page - 1) / page * page
+        let end = min(range.upperBound, byteCount) / page * page
+        guard first < end else { return }
+        madvise(UnsafeMutableRawPointer(mutating: base + first), end - first, MADV_DONTNEED)
+    }
+
     /// Returns the UTF-8 text of `range`, or nil when the bytes are not UTF-8.
     func text(in range: Range<Int>) -> String? {
         withUnsafeBytes(in: range) { String(validating: $0, as: UTF8.self) }

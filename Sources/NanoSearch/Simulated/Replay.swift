@@ -41,7 +41,8 @@ package struct Replay {
         scheduler = Scheduler(limits)
         for (id, request) in requests.enumerated() {
             let prompt = request.prompt.tokenCount ?? 0
-            scheduler.add(id, promptCount: prompt, maxTokens: request.outputLength)
+            scheduler.add(
+                id, promptCount: prompt, maxTokens: request.outputLength, endsAtLimit: true)
             active[id] = Active(outputLength: request.outputLength)
             load.add(promptTokens: prompt, completionTokens: request.outputLength)
         }
@@ -71,7 +72,7 @@ package struct Replay {
             firstTokenSeconds.append(request.firstTokenSeconds)
             normalizedLatencies.append(seconds / Double(request.outputLength))
             active[item.sequence] = nil
-            scheduler.end(item.sequence)
+            scheduler.end(item.sequence, completionTokens: request.outputLength)
         }
     }
 }
