@@ -37,6 +37,8 @@ STOP_SECONDS = 60
 # For one list of prompts, all together.
 ANSWER_SECONDS = 1800
 CLIENTS = 8
+# For the server every answer may end early, so that it has to guess how much memory will be used.
+NEVER_SAID = "what no answer says"
 MIB = 1 << 20
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
@@ -122,10 +124,13 @@ class Server:
         if code != 0:
             raise Failure(f"The server ended with {code} instead of 0 after SIGTERM.")
 
-    def check_alive(self):
-        code = self.process.poll()
-        if code is not None:
-            raise Failure(f"The server ended by itself, with {code}.")
+    def check_alive(self, patience=0):
+        """With patience where there is a sign that the server is ending just now."""
+        try:
+            code = self.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            return
+        raise Failure(f"The server ended by itself, with {code}.")
 
     def stderr(self):
         self.errors.seek(0)
@@ -161,7 +166,7 @@ class Server:
     def answer(self, prompt, count):
         body = {
             "prompt": prompt, "max_tokens": count, "temperature": 0, "ignore_eos": True,
-            "logprobs": 0}
+            "logprobs": 0, "stop": NEVER_SAID}
         content = json.loads(self.request("POST", "/v1/completions", json.dumps(body)))
         choice = content["choices"][0]
         return Answer(
@@ -189,7 +194,7 @@ class Server:
         join([start(run) for _ in range(clients)])
         for error in answers:
             if isinstance(error, Exception):
-                self.check_alive()
+                self.check_alive(patience=5)
                 raise error
         return answers
 
@@ -246,6 +251,7 @@ KILL_COMPLETION = 24
 # little is written often.
 KILL_OPTIONS = [
     "--kv-cache-memory", "64M", "--kv-disk-size", "512M", "--max-num-batched-tokens", "128"]
+FETCHED = "nanoflow:kv_disk_fetched_blocks_total"
 # How long a kill waits for a write to begin.
 WRITE_SECONDS = 2
 
@@ -285,11 +291,12 @@ class Storm:
         if file:
             self._await_write(file)
         self.over.set()
-        died = self.server.process.poll()
+        if self.failure:
+            self.server.check_alive(patience=5)
+            raise Failure(self.failure)
+        self.server.check_alive()
         self.server.kill()
         join(threads)
-        if died is not None:
-            raise Failure(f"The server ended by itself under load, with {died}.")
         if self.failure:
             raise Failure(self.failure)
         return counters
@@ -445,7 +452,7 @@ def kill_part(arguments, folder):
     sums += clean_run(arguments, options, prompts, expected)
     checked += 2 * len(prompts)
     say(f"kill: sums of the counters ({unread} runs unread): {listed(sums)}")
-    if not sums["nanoflow:kv_disk_fetched_blocks_total"]:
+    if not sums[FETCHED]:
         raise Failure("No run has fetched a block from the disk, so that nothing was tried.")
     if arguments.kills >= 3 and not sums["nanoflow:kv_disk_checksum_faults_total"]:
         raise Failure("No damaged block was met, so that no checksum was tried.")
@@ -470,7 +477,7 @@ def kill_run(arguments, options, prompts, expected, run):
     except Failure as failure:
         raise Failure(f"Run {run}: {failure}")
     checked = len(few) + storm.checked
-    fetched = "-" if counters is None else f"{counters['nanoflow:kv_disk_fetched_blocks_total']:.0f}"
+    fetched = "unknown many" if counters is None else int(counters[FETCHED])
     say(
         f"kill: run {run}: {checked} answers checked, {fetched} blocks fetched, "
         f"killed after {seconds:.2f} s{', as it wrote' if storm.saw_write else ''}")
@@ -502,6 +509,11 @@ MEMORY_PROMPT = 600
 MEMORY_COMPLETION = 128
 MEMORY_OPTIONS = ["--kv-cache-memory", "52M"]
 OVERLOAD = 10
+# Short answers before the load: the server then takes too many requests at once, and has to make
+# some of them wait in the middle.
+SHORT_COUNT = 64
+SHORT_PROMPT = 16
+SHORT_COMPLETION = 4
 GROUP_SLACK = 1.05
 
 
@@ -545,7 +557,10 @@ def learn(arguments, options):
 
 
 def memory_run(arguments, options, name, bound, group, prompts, expected):
+    chance = random.Random("short prompts")
+    short = [tokens(chance, SHORT_PROMPT) for _ in range(SHORT_COUNT)]
     with Server(arguments, options, group) as server:
+        server.answers(short, SHORT_COMPLETION, CLIENTS)
         answers = server.answers(prompts, MEMORY_COMPLETION, clients=len(prompts))
         peak = server.peak_bytes()
         metrics = server.metrics()
@@ -556,10 +571,12 @@ def memory_run(arguments, options, name, bound, group, prompts, expected):
         f"memory: {name}, {place}: bound {bound:,.0f}, VmHWM {peak:,}, "
         f"preemptions {metrics['vllm:num_preemptions_total']:.0f}, "
         f"requests {len(prompts)}, all answered rightly")
-    if disk_counters(metrics):
+    if "--kv-disk-dir" in options:
         say(f"memory: {listed(disk_counters(metrics))}")
     if peak >= bound:
         raise Failure(f"VmHWM is {peak:,} bytes, not below the bound of {bound:,.0f}.")
+    if not metrics["vllm:num_preemptions_total"]:
+        raise Failure("No request was preempted, so that no resumption was tried.")
     if group and group.kill_count():
         raise Failure("The control group has counted a kill for want of memory.")
 

@@ -53,7 +53,7 @@ struct BenchRoundsCommand: AsyncParsableCommand {
     var concurrency = 32
 
     @Option(help: "Turns of the passes with and without writing to disk.")
-    var repetitions = 2
+    var repetitions = 1
 
     @Option(help: "Write the figures as JSON to this file; - is standard output.")
     var json: String?
