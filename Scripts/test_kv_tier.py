@@ -507,7 +507,7 @@ def listed(counters):
 
 MEMORY_PROMPT = 600
 MEMORY_COMPLETION = 128
-MEMORY_OPTIONS = ["--kv-cache-memory", "52M"]
+MEMORY_OPTIONS = ["--kv-cache-memory", "24M"]
 OVERLOAD = 10
 # Short answers before the load: the server then takes too many requests at once, and has to make
 # some of them wait in the middle.
@@ -521,7 +521,7 @@ def memory_part(arguments, folder):
     disk = ["--kv-disk-dir", str(folder), "--kv-disk-size", "512M"]
     cached = learn(arguments, MEMORY_OPTIONS)[1]
     per_request = MEMORY_PROMPT + MEMORY_COMPLETION
-    count = max(64, math.ceil(OVERLOAD * cached / per_request))
+    count = max(24, math.ceil(OVERLOAD * cached / per_request))
     chance = random.Random("memory prompts")
     prompts = [tokens(chance, MEMORY_PROMPT) for _ in range(count)]
     expected = answers_alone(arguments, prompts, MEMORY_COMPLETION)
