@@ -145,10 +145,7 @@ struct BenchRoundsCommand: AsyncParsableCommand {
     private func load(_ tier: DiskTierConfiguration?, like other: LLM? = nil) async throws -> LLM {
         var configuration = options.engine.configuration
         configuration.diskTier = tier
-        if let entry = other?.engine.settings.budget.entries.first(where: { $0.name == "KV cache" })
-        {
-            configuration.kvCacheByteCount = entry.byteCount
-        }
+        if let other { configuration.kvCacheByteCount = other.engine.settings.kvCacheByteCount }
         let model = options.model
         return try await loadShowingProgress { [configuration] progress in
             try await LLM(

@@ -23,6 +23,7 @@ package struct EngineSettings: Sendable {
     package let limits: Scheduler.Limits
     package let pipeline: PipelineChoice
     package let budget: MemoryBudget
+    package let kvCacheByteCount: Int
     /// Tokens of prompts that run or wait.
     package let maxQueuedTokens: Int
 
@@ -30,6 +31,8 @@ package struct EngineSettings: Sendable {
     private static let byteCountPerRequest = 16 << 10
     /// A prompt's token as the server and the engine keep it, and its text.
     private static let byteCountPerToken = 20
+    /// What is known of a block on disk, its name twice among it.
+    private static let byteCountPerDiskSlot = 192
     /// Code, libraries, stacks, what the allocator has and does not use.
     private static let programByteCount = 96 << 20
     private static let byteCountPerVocabularyEntry = 1 << 10
@@ -77,9 +80,13 @@ package struct EngineSettings: Sendable {
             layers: model.layerCount, kvHeads: model.kvHeadCount,
             headDimension: model.headDimension, type: kvPrecision.kernelType)
         maxQueuedTokens = max(configuration.maxQueuedTokens, length)
-        if configuration.diskTier != nil {
+        if let disk = configuration.diskTier {
+            let slots = BlockLayout(payloadByteCount: block).slotCount(
+                fileByteCount: disk.byteCount)
             budget.add(
-                "disk tier's buffers", BlockFile.stagingByteCount(payloadByteCount: block),
+                "disk tier",
+                BlockFile.stagingByteCount(payloadByteCount: block)
+                    + slots * Self.byteCountPerDiskSlot,
                 isArena: false)
         }
         let requests = configuration.maxQueuedRequests + configuration.maxSequences
@@ -94,7 +101,8 @@ package struct EngineSettings: Sendable {
         limits.blockCount = try Self.blockCount(
             configuration, limits, blockByteCount: block,
             left: machine.availableByteCount - budget.totalByteCount)
-        budget.add("KV cache", limits.blockCount * block)
+        kvCacheByteCount = limits.blockCount * block
+        budget.add("KV cache", kvCacheByteCount)
         try budget.check()
         self.limits = limits
         self.budget = budget

@@ -1,4 +1,3 @@
-import Crypto
 import NanoDevice
 
 /// Where blocks are kept that memory has no room for.
