@@ -43,9 +43,11 @@ packages:
 lint:
 	swift format lint --strict --recursive Package.swift Sources Tests Examples Benchmarks
 
-# All unit and model tests; `test` without the formatter.
+# All unit and model tests; `test` without the formatter. Built in the same way as `build`, so that
+# the one need not build again what the other has.
 test-unit: model packages
-	swift test -c release
+	swift build -c release --build-tests
+	swift test -c release --skip-build
 
 # AddressSanitizer on what reads files and text, ThreadSanitizer on what runs in parallel.
 test-sanitizers: model packages
