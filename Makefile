@@ -43,8 +43,7 @@ packages:
 lint:
 	swift format lint --strict --recursive Package.swift Sources Tests Examples Benchmarks
 
-# All unit and model tests; `test` without the formatter. Built in the same way as `build`, so that
-# the one need not build again what the other has.
+# All unit and model tests; what it builds is built as `build` does it, so that nothing is built twice.
 test-unit: model packages
 	swift build -c release --build-tests
 	swift test -c release --skip-build
