@@ -11,7 +11,9 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
     ],
     // Bottom to top: a target imports only what stands above it here.
     targets: [
@@ -22,6 +24,8 @@ let package = Package(
             name: "CLiburing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
         .systemLibrary(
             name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
+        .systemLibrary(
+            name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
         .target(name: "CNanoSystem", dependencies: ["CLiburing"]),
         .target(name: "NanoDevice", dependencies: ["CNanoKernels", "CNanoSystem", "CXXHash"]),
         .target(name: "NanoTokenizer", dependencies: ["CPCRE2"]),
@@ -33,18 +37,29 @@ let package = Package(
                 .product(name: "Crypto", package: "swift-crypto"),
             ]),
         .target(name: "NanoSearch", dependencies: ["NanoDevice", "NanoModel", "NanoFlow"]),
+        .target(name: "NanoPage", resources: [.embedInCode("page.html")]),
         .target(
             name: "NanoServer",
             dependencies: [
-                "NanoFlow",
+                "NanoDevice", "NanoFlow", "NanoPage",
+                .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
+            ]),
+        .target(name: "NanoOptions", dependencies: ["CYAML"]),
+        .target(
+            name: "NanoClient",
+            dependencies: [
+                "NanoDevice", "NanoFlow",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
             ]),
         .executableTarget(
             name: "NanoFlowCLI",
             dependencies: [
                 "NanoDevice", "NanoTokenizer", "NanoModel", "NanoFlow", "NanoSearch",
-                "NanoServer",
+                "NanoServer", "NanoOptions", "NanoClient",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
@@ -84,6 +99,15 @@ let package = Package(
             dependencies: [
                 "NanoServer", "NanoTestSupport",
                 .product(name: "HummingbirdTesting", package: "hummingbird"),
+            ]),
+        .testTarget(name: "NanoFlowCLITests", dependencies: ["NanoOptions"]),
+        .testTarget(
+            name: "NanoClientTests",
+            dependencies: [
+                "NanoClient", "NanoDevice", "NanoFlow",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ]),
     ],
     swiftLanguageModes: [.v6],

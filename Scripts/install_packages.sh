@@ -2,7 +2,7 @@
 # Installs the Debian packages named, or else those that the build needs, where they are missing.
 set -eu
 
-[ $# -gt 0 ] || set -- libpcre2-dev liburing-dev libxxhash-dev pkg-config python3-pip
+[ $# -gt 0 ] || set -- libpcre2-dev liburing-dev libxxhash-dev libyaml-dev zlib1g-dev pkg-config python3-pip
 missing=""
 for package in "$@"; do
     # pip may have come another way.

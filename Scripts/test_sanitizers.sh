@@ -9,7 +9,7 @@ export TSAN_OPTIONS=halt_on_error=1
 
 echo "AddressSanitizer"
 swift test -c release --sanitize=address --scratch-path .build-asan \
-    --filter 'NanoModelTests|NanoTokenizerTests|NanoKernelsTests|NanoServerTests|EngineTests|DamagedModelTests|BlockFile|DiskTier'
+    --filter 'NanoModelTests|NanoTokenizerTests|NanoKernelsTests|NanoServerTests|EngineTests|DamagedModelTests|BlockFile|DiskTier|ConfigurationFileTests'
 # Not the server: ThreadSanitizer takes resumed continuations of the concurrency runtime for races.
 echo "ThreadSanitizer"
 swift test -c release --sanitize=thread --scratch-path .build-tsan \

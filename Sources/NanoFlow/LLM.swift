@@ -70,11 +70,14 @@ public final class LLM: Sendable {
     ///     or none; results are the same.
     ///   - priority: -100...100. Requests of lower values go first, each of them by age too: a step of
     ///     1 is worth 256 steps of the engine.
-    /// - Returns: A `.token` event a token, then one `.finished`.
+    ///   - tenant: Requests of different numbers share the machine's time fairly: who asks for more than
+    ///     its share waits longer. nil: in the order of arrival.
+    /// - Returns: A `.prompt` event where the prompt's log-probabilities are asked for, a `.token` event a
+    ///   token, then one `.finished`.
     /// - Throws: ``NanoFlowError`` for a bad prompt or parameter, a full queue, a stopped engine.
     public func stream(
         _ prompt: Prompt, sampling: SamplingParameters = SamplingParameters(),
-        cacheSalt: String? = nil, priority: Int = 0
+        cacheSalt: String? = nil, priority: Int = 0, tenant: Int? = nil
     ) throws -> AsyncThrowingStream<GenerationEvent, any Error> {
         let tokens = try tokens(of: prompt)
         guard EngineRequest.priorities.contains(priority) else {
@@ -85,9 +88,12 @@ public final class LLM: Sendable {
                 given: "\(priority)")
         }
         try sampling.validate(vocabularyCount: engine.model.vocabularyCount)
-        let task = EngineRequest.Task.complete(
-            sampling, maxTokens: try maxTokens(sampling, promptCount: tokens.count))
-        let events = try submit(tokens, task, cacheSalt: cacheSalt, priority: priority)
+        let maxTokens = try maxTokens(sampling, promptCount: tokens.count)
+        let events = try submit { events in
+            EngineRequest(
+                prompt: tokens.map(Int32.init), sampling: sampling, maxTokens: maxTokens,
+                cacheSalt: cacheSalt, priority: priority, tenant: tenant, events: events)
+        }
         return AsyncThrowingStream(
             unfolding: CompletionText(promptCount: tokens.count, events: events).next)
     }
@@ -102,12 +108,14 @@ public final class LLM: Sendable {
         var tokens: [GeneratedToken] = []
         for try await event in try stream(prompt, sampling: sampling) {
             switch event {
+            case .prompt: break
             case .token(let token, let piece):
                 tokens.append(token)
                 text += piece
-            case .finished(let reason, let rest, let usage):
+            case .finished(let end):
                 return Completion(
-                    text: text + rest, tokens: tokens, finishReason: reason, usage: usage)
+                    text: text + end.text, tokens: tokens, finishReason: end.reason,
+                    usage: end.usage)
             }
         }
         throw CancellationError()
@@ -117,8 +125,15 @@ public final class LLM: Sendable {
     package func score(_ tokens: [Int]) async throws -> [Float] {
         try check(tokens)
         guard tokens.count > 1 else { return [] }
-        for await event in try submit(tokens, .score) {
-            if case .scores(let scores) = event { return scores }
+        var sampling = SamplingParameters(temperature: 0)
+        sampling.promptLogprobCount = 0
+        let events = try submit { events in
+            EngineRequest(
+                prompt: tokens.map(Int32.init), sampling: sampling, maxTokens: 0, events: events)
+        }
+        for await event in events {
+            guard case .prompt(let scored) = event else { continue }
+            return scored.dropFirst().map { Float($0.logprob ?? .nan) }
         }
         throw CancellationError()
     }
@@ -129,8 +144,16 @@ public final class LLM: Sendable {
     /// The engine as it was after its last step.
     package var status: EngineStatus { engine.status }
 
+    /// Ids that tokens have.
+    package var vocabularyCount: Int { engine.model.vocabularyCount }
+
     /// The bytes of one token, empty for special tokens.
     package func bytes(of token: Int) -> [UInt8] { engine.tokenizer.textBytes(of: token) }
+
+    /// The bytes of one token; of a special token, those that it is written with.
+    package func spelling(of token: Int) -> [UInt8] {
+        Array(engine.tokenizer.bytes(of: token))
+    }
 
     /// Ends the streams in flight with `.abort`, stops the engine and frees its memory.
     public func shutdown() async {
@@ -145,19 +168,26 @@ public final class LLM: Sendable {
     /// - Throws: ``NanoFlowError`` when the prompt is empty, too long or of unknown tokens, and
     ///   when the chat template refuses the messages.
     package func tokens(of prompt: Prompt) throws -> [Int] {
-        let tokens: [Int]
-        switch prompt {
-        case .text(let text):
-            tokens = engine.tokenizer.encode(
-                text, addSpecialTokens: true, parseSpecialTokens: true)
-        case .tokens(let given):
-            tokens = given
-        case .chat(let messages):
-            tokens = engine.tokenizer.encode(
-                try render(messages), parseSpecialTokens: true)
-        }
+        let tokens = try uncheckedTokens(of: prompt)
         try check(tokens)
         return tokens
+    }
+
+    /// The token ids of a prompt, however many they are.
+    ///
+    /// - Throws: ``NanoFlowError`` when the chat template refuses the messages.
+    package func uncheckedTokens(
+        of prompt: Prompt, addsSpecialTokens: Bool = true
+    ) throws -> [Int] {
+        switch prompt {
+        case .text(let text):
+            engine.tokenizer.encode(
+                text, addSpecialTokens: addsSpecialTokens, parseSpecialTokens: true)
+        case .tokens(let given):
+            given
+        case .chat(let messages):
+            engine.tokenizer.encode(try render(messages), parseSpecialTokens: true)
+        }
     }
 
     private func check(_ tokens: [Int]) throws(NanoFlowError) {
@@ -220,15 +250,12 @@ public final class LLM: Sendable {
     }
 
     private func submit(
-        _ tokens: [Int], _ task: EngineRequest.Task, cacheSalt: String? = nil, priority: Int = 0
+        _ request: (AsyncStream<EngineEvent>.Continuation) -> EngineRequest
     ) throws(NanoFlowError) -> AsyncStream<EngineEvent> {
         // Bounded by the completion's length: at most one event a token.
         let (events, continuation) = AsyncStream.makeStream(of: EngineEvent.self)
         let inbox = engine.inbox
-        let id = try inbox.submit(
-            EngineRequest(
-                prompt: tokens.map(Int32.init), task: task, cacheSalt: cacheSalt,
-                priority: priority, events: continuation))
+        let id = try inbox.submit(request(continuation))
         continuation.onTermination = { reason in
             if case .cancelled = reason { inbox.abort(id) }
         }
@@ -250,16 +277,22 @@ private final class CompletionText: Sendable {
     /// The next event; an `AsyncThrowingStream` asks for one at a time.
     @Sendable func next() async throws -> GenerationEvent? {
         switch await iterator.next() {
+        case .prompt(let tokens):
+            return .prompt(tokens)
         case .token(let token, let certain):
             return .token(token, text: decoder.append(certain))
-        case .finished(let reason, let rest, let completionTokens, let cachedPromptTokens):
-            let text = decoder.append(rest) + decoder.finish()
+        case .finished(let ending):
             return .finished(
-                reason, text: text,
-                usage: TokenUsage(
-                    promptTokens: promptCount, completionTokens: completionTokens,
-                    cachedPromptTokens: cachedPromptTokens))
-        case .scores, nil:
+                CompletionEnd(
+                    reason: ending.reason, stop: ending.stop,
+                    text: decoder.append(ending.rest) + decoder.finish(),
+                    usage: TokenUsage(
+                        promptTokens: promptCount, completionTokens: ending.completionTokens,
+                        cachedPromptTokens: ending.cachedPromptTokens),
+                    timings: ending.timings))
+        case .failed(let error):
+            throw error
+        case nil:
             return nil
         }
     }

@@ -6,6 +6,6 @@ struct BenchCommand: AsyncParsableCommand {
         commandName: "bench", abstract: "Measures the engine against what the machine can do.",
         subcommands: [
             BenchOfflineCommand.self, BenchKernelsCommand.self, BenchAblationCommand.self,
-            BenchPlansCommand.self, BenchRoundsCommand.self,
+            BenchOnlineCommand.self, BenchPlansCommand.self, BenchRoundsCommand.self,
         ])
 }

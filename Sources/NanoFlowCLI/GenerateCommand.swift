@@ -68,11 +68,12 @@ struct GenerateCommand: AsyncParsableCommand {
                 output.tokenIds.append(token.id)
                 output.text += piece
                 if showsText { printPart(piece) }
-            case .finished(let reason, let rest, let usage):
-                output.text += rest
-                if showsText { printPart(rest + "\n") }
-                output.finishReason = reason.rawValue
-                report(usage, first ?? .zero, start.duration(to: .now))
+            case .finished(let end):
+                output.text += end.text
+                if showsText { printPart(end.text + "\n") }
+                output.finishReason = end.reason.rawValue
+                report(end.usage, first ?? .zero, start.duration(to: .now))
+            case .prompt: break
             }
         }
         if let json { try writeJSON(output, to: json) }

@@ -13,10 +13,14 @@ struct ModelOptions: ParsableArguments {
     var maxNumSeqs: Int { engine.maxNumSeqs }
 
     /// Loads the model, showing progress on standard error; a failure ends the command.
-    func load(makePlans: PlanMaker? = nil) async throws -> LLM {
-        try await loadShowingProgress { progress in
+    func load(
+        makePlans: PlanMaker? = nil, serving: AdmissionOptions? = nil
+    ) async throws -> LLM {
+        var configuration = engine.configuration
+        serving?.apply(to: &configuration)
+        return try await loadShowingProgress { [configuration] progress in
             try await LLM(
-                model: model, configuration: engine.configuration, makePlans: makePlans,
+                model: model, configuration: configuration, makePlans: makePlans,
                 progress: progress)
         }
     }
@@ -24,6 +28,8 @@ struct ModelOptions: ParsableArguments {
 
 /// The options that say what the engine may use, whatever the model.
 struct EngineOptions: ParsableArguments {
+    @OptionGroup var sources: ConfigurationOptions
+
     @Option(
         help: """
             Arithmetic of the matrix products: f32, bf16 or int8 (default: int8, but f32 with the \

@@ -132,18 +132,6 @@ struct OfflineReport: Encodable {
     }
 }
 
-extension EngineSettings {
-    /// Bytes that the memory traffic of a run is counted in.
-    fileprivate func sizes(_ model: ModelConfiguration) -> Attainable.Sizes {
-        let block = KVArena.blockByteCount(
-            layers: model.layerCount, kvHeads: model.kvHeadCount,
-            headDimension: model.headDimension, type: kvPrecision.kernelType)
-        return Attainable.Sizes(
-            parameter: format.elementByteCount,
-            cachedToken: Double(block) / Double(KVArena.blockSize))
-    }
-}
-
 /// Completions, one JSON object a line.
 struct CompletionLines {
     private let lines: [Line]

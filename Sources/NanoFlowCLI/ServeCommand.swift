@@ -13,6 +13,8 @@ struct ServeCommand: AsyncParsableCommand {
 
     @OptionGroup var options: ModelOptions
 
+    @OptionGroup var admission: AdmissionOptions
+
     @Option(help: "Address to listen on.")
     var host = "127.0.0.1"
 
@@ -21,6 +23,26 @@ struct ServeCommand: AsyncParsableCommand {
 
     @Option(help: "The model's name for clients (default: the name in its file).")
     var servedModelName: String?
+
+    @Option(
+        help: """
+            A key that requests must show, as Authorization: Bearer KEY; may be given several times. \
+            Everyone on the machine can read a command line: the environment or a file is safer \
+            (default: none is asked for).
+            """)
+    var apiKey: [String] = []
+
+    @Option(
+        help:
+            "Seconds that answers in flight may take after SIGTERM; a second signal cuts them off.")
+    var drainTime = 30.0
+
+    @Option(
+        help: """
+            Seconds without a completed step, while there is work, after which /health says that the \
+            engine is stuck.
+            """)
+    var progressTime = 60.0
 
     @Flag(
         help: """
@@ -33,20 +55,29 @@ struct ServeCommand: AsyncParsableCommand {
         guard !autoTune || options.engine.plan == nil else {
             throw ValidationError("--auto-tune looks for the plans that --plan would give.")
         }
+        for (name, value) in [("drain-time", drainTime), ("progress-time", progressTime)] {
+            guard (0...86_400).contains(value) else {
+                throw ValidationError("--\(name) must be 0 to 86400 seconds. Given: \(value).")
+            }
+        }
+        guard apiKey.allSatisfy({ !$0.isEmpty }) else {
+            throw ValidationError("--api-key must not be empty.")
+        }
         guard (0...65_535).contains(port) else {
             throw ValidationError("--port must be 0 to 65535. Given: \(port).")
         }
     }
 
     func run() async throws {
-        let llm = try await options.load(makePlans: autoTune ? tunedPlans() : nil)
+        let llm = try await options.load(
+            makePlans: autoTune ? tunedPlans() : nil, serving: admission)
+        await measureRoofs(of: llm)
         printError(summary(of: llm))
         let model = servedModelName ?? llm.modelName
         let host = host
         let server = NanoServer(
             generator: llm,
-            configuration: ServerConfiguration(
-                host: host, port: port, servedModelName: servedModelName)
+            configuration: serverConfiguration
         ) { port in
             // An IPv6 address stands in brackets in a URL.
             let name = host.contains(":") ? "[\(host)]" : host
@@ -60,6 +91,23 @@ struct ServeCommand: AsyncParsableCommand {
             throw ExitCode.failure
         }
         await llm.shutdown()
+    }
+
+    private var serverConfiguration: ServerConfiguration {
+        var configuration = ServerConfiguration(
+            host: host, port: port, servedModelName: servedModelName)
+        configuration.apiKeys = apiKey
+        configuration.drainDuration = .seconds(drainTime)
+        configuration.progressDuration = .seconds(progressTime)
+        return configuration
+    }
+
+    /// What nanoflow:optimal_ratio is a share of.
+    private func measureRoofs(of llm: LLM) async {
+        let progress = ProgressLine()
+        progress.show("measuring what the machine does at most", 0)
+        await Task.detached { llm.engine.measureRoofs() }.value
+        progress.clear()
     }
 
     /// Tunes with the defaults where that has not been done.

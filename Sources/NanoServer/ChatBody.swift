@@ -10,13 +10,18 @@ struct ChatBody: Decodable {
         let body = try JSONObject(decoder)
         shared = try RequestBody(body)
         logprobCount = try Self.logprobCount(body)
+        messages = try Self.messages(body)
+    }
+
+    /// The messages of a chat, at least one.
+    static func messages(_ body: JSONObject) throws -> [ChatMessage] {
         let messages: [Message]? = try body.value("messages", "a list of messages")
         guard let messages, !messages.isEmpty else {
             throw NanoFlowError(
                 .invalidRequest, field: "messages", limit: "at least one message",
                 given: messages == nil ? "nothing" : "an empty list")
         }
-        self.messages = messages.map(\.message)
+        return messages.map(\.message)
     }
 
     private static func logprobCount(_ body: JSONObject) throws -> Int? {

@@ -6,8 +6,7 @@ struct ChatFormat: AnswerFormat {
     static let wholeObject = "chat.completion"
     static let chunkObject = "chat.completion.chunk"
 
-    /// nil where the request did not ask for log-probabilities.
-    let tokenBytes: (@Sendable (Int) -> [UInt8])?
+    let details: TokenDetails
 
     struct Message: Encodable, Sendable {
         let role = "assistant"
@@ -25,10 +24,14 @@ struct ChatFormat: AnswerFormat {
         let message: Message
         @ExplicitNull var logprobs: Logprobs? = nil
         @ExplicitNull var finishReason: String? = nil
+        @ExplicitNull var stopReason: StopReason? = nil
+        var tokenIDs: [Int]?
 
         private enum CodingKeys: String, CodingKey {
             case index, message, logprobs
             case finishReason = "finish_reason"
+            case stopReason = "stop_reason"
+            case tokenIDs = "token_ids"
         }
     }
 
@@ -37,29 +40,37 @@ struct ChatFormat: AnswerFormat {
         let delta: Delta
         @ExplicitNull var logprobs: Logprobs? = nil
         @ExplicitNull var finishReason: String? = nil
+        @ExplicitNull var stopReason: StopReason? = nil
+        var tokenIDs: [Int]?
 
         private enum CodingKeys: String, CodingKey {
             case index, delta, logprobs
             case finishReason = "finish_reason"
+            case stopReason = "stop_reason"
+            case tokenIDs = "token_ids"
         }
     }
 
-    func opening(_ index: Int) -> ChunkChoice? {
+    func opening(_ index: Int, _ choice: GenerationRequest.Choice) -> ChunkChoice? {
         ChunkChoice(index: index, delta: Delta(role: "assistant", content: ""))
     }
 
     func chunk(_ index: Int, _ part: AnswerPart) -> ChunkChoice {
-        let isBare = part.text.isEmpty && part.finishReason != nil
+        let isBare = part.text.isEmpty && part.end != nil
         return ChunkChoice(
             index: index, delta: Delta(content: isBare ? nil : part.text),
             logprobs: part.tokens.isEmpty ? nil : logprobs(part),
-            finishReason: part.finishReason?.rawValue)
+            finishReason: part.end?.reason.rawValue, stopReason: part.end?.stopReason,
+            tokenIDs: details.tokenIDs(part))
     }
 
-    func whole(_ index: Int, _ part: AnswerPart) -> WholeChoice {
+    func whole(
+        _ index: Int, _ choice: GenerationRequest.Choice, _ part: AnswerPart
+    ) -> WholeChoice {
         WholeChoice(
             index: index, message: Message(content: part.text), logprobs: logprobs(part),
-            finishReason: part.finishReason?.rawValue)
+            finishReason: part.end?.reason.rawValue, stopReason: part.end?.stopReason,
+            tokenIDs: details.tokenIDs(part))
     }
 }
 
@@ -100,11 +111,13 @@ extension ChatFormat {
     }
 
     private func logprobs(_ part: AnswerPart) -> Logprobs? {
-        guard let tokenBytes else { return nil }
+        guard details.hasLogprobs else { return nil }
         let content = part.tokens.map { token in
             TokenEntry(
                 sampled: Entry(token.bytes, token.logprob),
-                alternatives: token.alternatives.map { Entry(tokenBytes($0.token), $0.logprob) })
+                alternatives: token.alternatives.map {
+                    Entry(details.generator.spelling(of: $0.token), $0.logprob)
+                })
         }
         return Logprobs(content: content)
     }

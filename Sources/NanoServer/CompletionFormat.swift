@@ -6,27 +6,34 @@ struct CompletionFormat: AnswerFormat {
     static let wholeObject = "text_completion"
     static let chunkObject = "text_completion"
 
-    /// nil where the request did not ask for log-probabilities.
-    let tokenBytes: (@Sendable (Int) -> [UInt8])?
+    let details: TokenDetails
 
     struct WholeChoice: Encodable, Sendable {
         let index: Int
         let text: String
-        @ExplicitNull var logprobs: Logprobs?
-        @ExplicitNull var finishReason: String?
+        @ExplicitNull var logprobs: Logprobs? = nil
+        @ExplicitNull var finishReason: String? = nil
+        @ExplicitNull var stopReason: StopReason? = nil
+        var promptLogprobs: [[String: PromptLogprob]?]?
+        var promptTokenIDs: [Int]?
+        var tokenIDs: [Int]?
 
         private enum CodingKeys: String, CodingKey {
             case index, text, logprobs
             case finishReason = "finish_reason"
+            case stopReason = "stop_reason"
+            case promptLogprobs = "prompt_logprobs"
+            case promptTokenIDs = "prompt_token_ids"
+            case tokenIDs = "token_ids"
         }
     }
 
-    /// Lists of equal length, one entry a token.
+    /// Lists of equal length, one entry a token; the first token of a prompt has null.
     struct Logprobs: Encodable, Sendable {
         var tokens: [String] = []
-        var tokenLogprobs: [Double] = []
-        var topLogprobs: [[String: Double]] = []
-        /// Where the token begins in the completion, in Unicode scalars of the tokens before.
+        var tokenLogprobs: [Double?] = []
+        var topLogprobs: [[String: Double]?] = []
+        /// Where the token begins in the text, in Unicode scalars of the tokens before.
         var textOffset: [Int] = []
 
         private enum CodingKeys: String, CodingKey {
@@ -37,41 +44,76 @@ struct CompletionFormat: AnswerFormat {
         }
     }
 
-    func opening(_ index: Int) -> WholeChoice? {
-        nil
+    /// An echo whose tokens are scored comes with its scores.
+    func opening(_ index: Int, _ choice: GenerationRequest.Choice) -> WholeChoice? {
+        let echo = choice.sampling.promptLogprobCount == nil ? choice.echo : nil
+        guard echo != nil || details.hasIDs else { return nil }
+        return WholeChoice(
+            index: index, text: echo ?? "", promptTokenIDs: details.promptTokenIDs(choice))
     }
 
     func chunk(_ index: Int, _ part: AnswerPart) -> WholeChoice {
         WholeChoice(
-            index: index, text: part.text, logprobs: part.tokens.isEmpty ? nil : logprobs(part),
-            finishReason: part.finishReason?.rawValue)
+            index: index, text: part.text,
+            logprobs: part.tokens.isEmpty && part.prompt.isEmpty ? nil : logprobs(part),
+            finishReason: part.end?.reason.rawValue, stopReason: part.end?.stopReason,
+            tokenIDs: details.tokenIDs(part))
     }
 
-    func whole(_ index: Int, _ part: AnswerPart) -> WholeChoice {
-        WholeChoice(
-            index: index, text: part.text, logprobs: logprobs(part),
-            finishReason: part.finishReason?.rawValue)
+    func whole(
+        _ index: Int, _ choice: GenerationRequest.Choice, _ part: AnswerPart
+    ) -> WholeChoice {
+        var shown = part
+        if let echo = choice.echo {
+            shown.text = echo + part.text
+        } else {
+            shown.prompt = []
+        }
+        return WholeChoice(
+            index: index, text: shown.text, logprobs: logprobs(shown),
+            finishReason: part.end?.reason.rawValue, stopReason: part.end?.stopReason,
+            promptLogprobs: details.promptLogprobs(part),
+            promptTokenIDs: details.promptTokenIDs(choice), tokenIDs: details.tokenIDs(part))
     }
 
     private func logprobs(_ part: AnswerPart) -> Logprobs? {
-        guard let tokenBytes else { return nil }
+        guard details.hasLogprobs else { return nil }
         var logprobs = Logprobs()
         var offset = part.offset
+        for token in part.prompt {
+            logprobs.add(
+                displayText(details.generator.spelling(of: token.id)), token.logprob,
+                token.logprob == nil ? nil : token.alternatives, at: &offset, details.generator)
+        }
         for token in part.tokens {
-            let text = displayText(token.bytes)
-            let logprob = finiteLogprob(token.logprob)
-            var top: [String: Double] = [:]
-            // Tokens whose texts look alike share an entry, which is the likeliest one's.
-            for alternative in token.alternatives.reversed() {
-                top[displayText(tokenBytes(alternative.token))] = finiteLogprob(alternative.logprob)
-            }
-            top[text] = max(logprob, top[text] ?? logprob)
-            logprobs.tokens.append(text)
-            logprobs.tokenLogprobs.append(logprob)
-            logprobs.topLogprobs.append(top)
-            logprobs.textOffset.append(offset)
-            offset += text.unicodeScalars.count
+            logprobs.add(
+                displayText(token.bytes), finiteLogprob(token.logprob), token.alternatives,
+                at: &offset, details.generator)
         }
         return logprobs
+    }
+}
+
+extension CompletionFormat.Logprobs {
+    fileprivate mutating func add(
+        _ text: String, _ logprob: Double?, _ alternatives: [TokenLogprob]?, at offset: inout Int,
+        _ generator: any TextGenerator
+    ) {
+        tokens.append(text)
+        tokenLogprobs.append(logprob.map { finiteLogprob($0) })
+        // Tokens whose texts look alike share an entry, which is the likeliest one's.
+        topLogprobs.append(
+            alternatives.map { alternatives in
+                var top: [String: Double] = [:]
+                for other in alternatives.reversed() {
+                    top[displayText(generator.spelling(of: other.token))] = finiteLogprob(
+                        other.logprob)
+                }
+                let own = finiteLogprob(logprob)
+                top[text] = max(own, top[text] ?? own)
+                return top
+            })
+        textOffset.append(offset)
+        offset += text.unicodeScalars.count
     }
 }

@@ -8,35 +8,45 @@ struct CompletionService: Sendable {
     let generator: any TextGenerator
     let modelName: String
     let maxChoices: Int
+    let counters: RequestCounters
 
     /// - Throws: `NanoFlowError`, ``RequestError``; `CancellationError` when the client has gone.
-    func chat(_ body: ChatBody, on channel: any Channel) async throws -> Response {
+    func chat(_ body: ChatBody, from client: Client) async throws -> Response {
         let request = try GenerationRequest(
             body.shared, prompts: [.chat(body.messages)], logprobCount: body.logprobCount,
-            defaultMaxTokens: nil, for: self)
-        let format = ChatFormat(tokenBytes: body.logprobCount.map { _ in generator.bytes(of:) })
-        return try await respond(to: request, format: format, on: channel)
+            defaultMaxTokens: nil, from: client, for: self)
+        let format = ChatFormat(details: details(of: request, body.logprobCount))
+        return try await respond(to: request, format: format, client, isChat: true)
     }
 
-    /// - Throws: As ``chat(_:on:)``.
-    func completion(_ body: CompletionBody, on channel: any Channel) async throws -> Response {
+    /// - Throws: As ``chat(_:from:)``.
+    func completion(_ body: CompletionBody, from client: Client) async throws -> Response {
         let request = try GenerationRequest(
             body.shared, prompts: body.prompts, logprobCount: body.logprobCount,
-            defaultMaxTokens: 16, for: self)
-        let format = CompletionFormat(
-            tokenBytes: body.logprobCount.map { _ in generator.bytes(of:) })
-        return try await respond(to: request, format: format, on: channel)
+            echoes: body.echoes, defaultMaxTokens: 16, from: client, for: self)
+        let format = CompletionFormat(details: details(of: request, body.logprobCount))
+        return try await respond(to: request, format: format, client, isChat: false)
+    }
+
+    private func details(of request: GenerationRequest, _ logprobCount: Int?) -> TokenDetails {
+        TokenDetails(
+            generator: generator, hasLogprobs: logprobCount != nil,
+            promptLogprobCount: request.promptLogprobCount, hasIDs: request.returnsTokenIDs)
     }
 
     private func respond<Format: AnswerFormat>(
-        to request: GenerationRequest, format: Format, on channel: any Channel
+        to request: GenerationRequest, format: Format, _ client: Client, isChat: Bool
     ) async throws -> Response {
+        counters.countRequest(choices: request.choicesPerPrompt)
         let streams = try request.choices.map { choice in
             try generator.stream(
                 .tokens(choice.prompt), sampling: choice.sampling, cacheSalt: request.cacheSalt,
-                priority: request.priority)
+                priority: request.priority, tenant: request.tenant)
         }
-        let answer = Answer(format: format, modelName: modelName, request: request)
+        let channel = client.channel
+        let answer = Answer(
+            format: format, modelName: modelName, request: request,
+            chatDetails: isChat ? details(of: request, nil) : nil)
         switch request.delivery {
         case .whole:
             return try JSON.response(await answer.whole(streams, on: channel))
@@ -60,8 +70,20 @@ struct Answer<Format: AnswerFormat>: Sendable {
     let format: Format
     let modelName: String
     let request: GenerationRequest
-    let id = Format.idPrefix + UUID().uuidString.lowercased()
+    /// Of a chat: what the answer says of the prompt.
+    let chatDetails: TokenDetails?
+    let id: String
     let created = Int(Date().timeIntervalSince1970)
+
+    init(
+        format: Format, modelName: String, request: GenerationRequest, chatDetails: TokenDetails?
+    ) {
+        self.format = format
+        self.modelName = modelName
+        self.request = request
+        self.chatDetails = chatDetails
+        id = Format.idPrefix + (request.id ?? UUID().uuidString.lowercased())
+    }
 
     func envelope<Choice>(
         _ object: String, _ choices: [Choice], usage: ExplicitNull<UsageBody>?
@@ -76,21 +98,30 @@ struct Answer<Format: AnswerFormat>: Sendable {
         _ streams: [AsyncThrowingStream<GenerationEvent, any Error>], on channel: any Channel
     ) async throws -> Envelope<Format.WholeChoice> {
         var parts = Array(repeating: AnswerPart(), count: streams.count)
-        var usages = Array(
-            repeating: TokenUsage(promptTokens: 0, completionTokens: 0), count: streams.count)
         try await forEachEvent(of: streams, on: channel) { event in
             switch event.event {
+            case .prompt(let tokens):
+                parts[event.index].prompt = tokens
             case .token(let token, let text):
                 parts[event.index].tokens.append(token)
                 parts[event.index].text += text
-            case .finished(let reason, let text, let usage):
-                parts[event.index].text += text
-                parts[event.index].finishReason = reason
-                usages[event.index] = usage
+            case .finished(let end):
+                parts[event.index].text += end.text
+                parts[event.index].end = end
             }
         }
-        let usage = request.usage(usages)
-        let choices = parts.enumerated().map { format.whole($0.offset, $0.element) }
-        return envelope(Format.wholeObject, choices, usage: ExplicitNull(wrappedValue: usage))
+        let ends = parts.compactMap(\.end)
+        let usage = request.usage(ends.map(\.usage))
+        let choices = zip(request.choices, parts).enumerated().map { index, choice in
+            format.whole(index, choice.0, choice.1)
+        }
+        var envelope = envelope(
+            Format.wholeObject, choices, usage: ExplicitNull(wrappedValue: usage))
+        envelope.metrics = TimingsBody(ends)
+        if let chatDetails, let choice = request.choices.first, let part = parts.first {
+            envelope.promptLogprobs = chatDetails.promptLogprobs(part)
+            envelope.promptTokenIDs = chatDetails.promptTokenIDs(choice)
+        }
+        return envelope
     }
 }

@@ -3,7 +3,7 @@ import NIOCore
 import NIOHTTPTypes
 
 /// Watches one connection: tells the request in flight when its client has gone, and closes on a
-/// body without end.
+/// body without end and on a client that does not take what it is sent.
 ///
 /// All state belongs to the connection's event loop.
 final class ConnectionMonitor: ChannelInboundHandler, RemovableChannelHandler {
@@ -11,15 +11,21 @@ final class ConnectionMonitor: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundOut = HTTPRequestPart
 
     private let maxDiscardedByteCount: Int
+    private let stallTime: TimeAmount
+    private var stall: Scheduled<Void>?
     private var bodyByteCount = 0
     private var isClosed = false
     private var onClose: (@Sendable () -> Void)?
 
-    /// - Parameter maxDiscardedByteCount: Bytes of one body after which the connection is closed,
-    ///   whether or not anybody reads them. Far above the limit that is answered with 413, so that
-    ///   a client which first sends everything and then listens still hears that answer.
-    init(maxDiscardedByteCount: Int) {
+    /// - Parameters:
+    ///   - maxDiscardedByteCount: Bytes of one body after which the connection is closed, whether or
+    ///     not anybody reads them. Far above the limit that is answered with 413, so that a client
+    ///     which first sends everything and then listens still hears that answer.
+    ///   - stallTime: How long what is sent may wait for the client. Until then the answer waits with
+    ///     it: no more of it than the connection's buffers hold is written.
+    init(maxDiscardedByteCount: Int, stallTime: TimeAmount) {
         self.maxDiscardedByteCount = maxDiscardedByteCount
+        self.stallTime = stallTime
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -43,8 +49,19 @@ final class ConnectionMonitor: ChannelInboundHandler, RemovableChannelHandler {
         context.fireUserInboundEventTriggered(event)
     }
 
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        stall?.cancel()
+        stall = nil
+        let channel = context.channel
+        if !channel.isWritable {
+            stall = context.eventLoop.scheduleTask(in: stallTime) { channel.close(promise: nil) }
+        }
+        context.fireChannelWritabilityChanged()
+    }
+
     func channelInactive(context: ChannelHandlerContext) {
         isClosed = true
+        stall?.cancel()
         onClose?()
         onClose = nil
         context.fireChannelInactive()

@@ -7,6 +7,14 @@ enum RequestError: Error, Hashable {
     case methodNotAllowed(String, allowed: String)
     case unknownModel(String, served: String)
     case bodyTooLarge(limit: Int)
+    case bodyTooSlow(limit: Duration)
+    case headersTooLarge(fields: Int, bytes: Int)
+    case notJSON(String)
+    case unauthorized
+    /// The server is about to end.
+    case draining
+    /// The engine has work and does not get on with it.
+    case stuck(seconds: Int)
     case invalidJSON(String)
     case unsupported(field: String)
 }
@@ -62,7 +70,11 @@ struct ErrorResponse: Encodable {
         case .queueFull:
             self.init(
                 .tooManyRequests, code: "queue_full", message: message,
-                headers: [.retryAfter: "1"])
+                headers: Self.retry(after: error.retryAfter))
+        case .waitedTooLong:
+            self.init(
+                .serviceUnavailable, code: "waited_too_long", message: message,
+                headers: Self.retry(after: error.retryAfter))
         case .engineStopped:
             self.init(
                 .serviceUnavailable, code: "engine_stopped", message: message,
@@ -72,8 +84,40 @@ struct ErrorResponse: Encodable {
         }
     }
 
+    /// In whole seconds, at least one.
+    private static func retry(after seconds: Double?) -> HTTPFields {
+        let seconds = min(max(1, (seconds ?? 1).rounded(.up)), 3600)
+        return [.retryAfter: "\(Int(seconds))"]
+    }
+
     private init(_ error: RequestError) {
         switch error {
+        case .bodyTooSlow(let limit):
+            self.init(
+                .requestTimeout, code: "body_too_slow",
+                message: "The body must arrive within \(limit).", headers: [.connection: "close"])
+        case .headersTooLarge(let fields, let bytes):
+            self.init(
+                .requestHeaderFieldsTooLarge, code: "headers_too_large",
+                message: "The head must have at most \(fields) fields of \(bytes) bytes together.")
+        case .notJSON(let type):
+            self.init(
+                .unsupportedMediaType, code: "unsupported_media_type",
+                message: "The body must be application/json. Given: \(type).")
+        case .unauthorized:
+            self.init(
+                .unauthorized, code: "invalid_api_key",
+                message: "The request needs a valid key: Authorization: Bearer KEY.",
+                headers: [.wwwAuthenticate: "Bearer"])
+        case .draining:
+            self.init(
+                .serviceUnavailable, code: "shutting_down",
+                message: "The server is shutting down and takes no new requests.",
+                headers: [.retryAfter: "5"])
+        case .stuck(let seconds):
+            self.init(
+                .serviceUnavailable, code: "no_progress",
+                message: "The engine has work and has completed no step for \(seconds) s.")
         case .unknownPath(let path):
             self.init(.notFound, code: "not_found", message: "There is nothing at \(path).")
         case .methodNotAllowed(let method, let allowed):
@@ -102,7 +146,11 @@ struct ErrorResponse: Encodable {
     private static func type(of status: HTTPResponse.Status) -> String {
         switch status {
         case .badRequest: "BadRequestError"
+        case .unauthorized: "AuthenticationError"
         case .notFound: "NotFoundError"
+        case .requestTimeout: "RequestTimeoutError"
+        case .unsupportedMediaType: "UnsupportedMediaTypeError"
+        case .requestHeaderFieldsTooLarge: "HeadersTooLargeError"
         case .methodNotAllowed: "MethodNotAllowedError"
         case .contentTooLarge: "ContentTooLargeError"
         case .tooManyRequests: "RateLimitError"

@@ -6,6 +6,8 @@ struct GenerationRequest: Sendable {
     /// One text to generate.
     struct Choice: Sendable {
         let prompt: [Int]
+        /// What stands before the completion; nil: nothing does.
+        let echo: String?
         let sampling: SamplingParameters
     }
 
@@ -19,10 +21,17 @@ struct GenerationRequest: Sendable {
     let choices: [Choice]
     /// Tokens of the prompts, each prompt counted once.
     let promptTokenCount: Int
-    private let choicesPerPrompt: Int
+    let choicesPerPrompt: Int
     /// Keeps what is cached to requests with the same salt; nil: to all without one.
     let cacheSalt: String?
     let priority: Int
+    /// Whose time it takes, where keys share it.
+    let tenant: Int?
+    /// A name that the client has given it.
+    let id: String?
+    let returnsTokenIDs: Bool
+    /// How many alternatives a token of the prompt gets; nil: the answer does not have them.
+    let promptLogprobCount: Int?
     let delivery: Delivery
 
     /// Checks and tokenizes.
@@ -32,15 +41,23 @@ struct GenerationRequest: Sendable {
     ///
     /// - Throws: `NanoFlowError`, ``RequestError``.
     init(
-        _ body: RequestBody, prompts: [Prompt], logprobCount: Int?, defaultMaxTokens: Int?,
-        for service: CompletionService
+        _ body: RequestBody, prompts: [Prompt], logprobCount: Int?, echoes: Bool = false,
+        defaultMaxTokens: Int?, from client: Client, for service: CompletionService
     ) throws {
         try Self.check(body, promptCount: prompts.count, for: service)
-        let prompts = try prompts.map(service.generator.tokens(of:))
         var choices: [Choice] = []
-        for prompt in prompts {
+        var promptTokenCount = 0
+        for given in prompts {
+            let prompt = try Self.tokens(
+                of: given, keeping: body.truncatedPromptTokens, service.generator)
+            promptTokenCount += prompt.count
+            let echo = echoes ? Self.text(of: given, prompt, service.generator) : nil
             var sampling = body.sampling
             sampling.logprobCount = logprobCount
+            if echoes, logprobCount != nil || body.maxTokens == 0 {
+                sampling.promptLogprobCount = max(
+                    logprobCount ?? 0, sampling.promptLogprobCount ?? 0)
+            }
             let room = service.generator.maxModelLength - prompt.count
             // Without room the limit stays as it is: the engine's refusal names both numbers.
             let fallback = defaultMaxTokens.map { room > 0 ? min($0, room) : $0 }
@@ -48,20 +65,41 @@ struct GenerationRequest: Sendable {
             for index in 0..<body.choicesPerPrompt {
                 var sampling = sampling
                 sampling.seed = body.sampling.seed.map { Self.seed($0, choice: index) }
-                choices.append(Choice(prompt: prompt, sampling: sampling))
+                choices.append(Choice(prompt: prompt, echo: echo, sampling: sampling))
             }
         }
         self.choices = choices
+        self.promptTokenCount = promptTokenCount
+        tenant = client.tenant
+        id = client.requestID ?? body.requestID
+        returnsTokenIDs = body.returnsTokenIDs
+        promptLogprobCount = body.sampling.promptLogprobCount
         choicesPerPrompt = body.choicesPerPrompt
         cacheSalt = body.cacheSalt
         priority = body.priority
-        promptTokenCount = prompts.reduce(0) { $0 + $1.count }
         delivery =
             body.isStreamed
             ? .streamed(
                 includesUsage: body.includesUsage,
                 includesContinuousUsage: body.includesContinuousUsage)
             : .whole
+    }
+
+    private static func tokens(
+        of prompt: Prompt, keeping kept: Int?, _ generator: any TextGenerator
+    ) throws -> [Int] {
+        guard let kept else { return try generator.tokens(of: prompt) }
+        let tokens = try generator.uncheckedTokens(of: prompt, addsSpecialTokens: true)
+        let room = generator.maxModelLength - 1
+        return try generator.tokens(of: .tokens(tokens.suffix(kept == -1 ? room : kept)))
+    }
+
+    /// The prompt as it was given, or as its tokens spell it.
+    private static func text(
+        of prompt: Prompt, _ tokens: [Int], _ generator: any TextGenerator
+    ) -> String {
+        if case .text(let text) = prompt { return text }
+        return displayText(tokens.flatMap(generator.spelling(of:)))
     }
 
     /// The usage of all choices together; each prompt counts once, as its first choice found it.
@@ -79,10 +117,7 @@ struct GenerationRequest: Sendable {
     private static func check(
         _ body: RequestBody, promptCount: Int, for service: CompletionService
     ) throws {
-        let served = service.modelName
-        if let model = body.model, model != served {
-            throw RequestError.unknownModel(model, served: served)
-        }
+        try service.check(model: body.model)
         let limit = service.maxChoices
         guard 1...limit ~= body.choicesPerPrompt else {
             throw NanoFlowError(

@@ -1,17 +1,23 @@
 import NanoFlow
 
-/// The engine's figures in the text format of Prometheus, version 0.0.4.
+/// What the server and its engine count, in the text format of Prometheus, version 0.0.4.
 ///
-/// Where vLLM has a metric, its name, type and labels are taken; the rest is `nanoflow:`.
+/// Where vLLM has a metric, its name, type, labels and buckets are taken; the rest is `nanoflow:`.
 struct MetricsText {
     private let modelName: String
     private(set) var text = ""
 
-    init(_ status: EngineStatus, modelName: String) {
+    init(_ engine: Engine?, requests: RequestCounters.Values, modelName: String) {
         self.modelName = modelName
-        addRequests(status)
-        addForecast(status)
-        addDisk(status)
+        if let engine {
+            addRequests(engine.status)
+            addHistograms(engine.monitor.metrics.current)
+            addCacheConfiguration(engine)
+            addForecast(engine.status)
+            addDisk(engine.status)
+            addRates(engine)
+        }
+        addServer(requests)
     }
 
     private mutating func addRequests(_ status: EngineStatus) {
@@ -24,6 +30,9 @@ struct MetricsText {
             "vllm:num_preemptions", "Times that a request gave up its blocks for another.",
             status.scheduler.preemptions)
         counter("vllm:prompt_tokens", "Tokens of prompts.", status.promptTokens)
+        counter(
+            "vllm:prompt_tokens_cached", "Tokens of prompts that were not computed.",
+            status.cachedPromptTokens)
         counter("vllm:generation_tokens", "Tokens of completions.", status.generatedTokens)
         counter(
             "vllm:prefix_cache_queries", "Tokens of prompts looked for in the cache.",
@@ -32,8 +41,66 @@ struct MetricsText {
             "vllm:prefix_cache_hits", "Tokens of prompts found in the cache, or on disk.",
             status.cachedPromptTokens)
         gauge(
+            "nanoflow:queued_seconds",
+            "Time that requests which have not begun are predicted to take.", status.queuedSeconds)
+        counter(
+            "nanoflow:overdue_requests", "Requests given up since they had waited too long.",
+            status.overdueRequests)
+        gauge(
             "nanoflow:memory_bound_bytes", "What the process has in memory at most.",
             status.memoryBoundByteCount)
+    }
+
+    private mutating func addHistograms(_ values: ServingMetrics.Values) {
+        family("vllm:request_success_total", "Requests that have ended.", "counter")
+        for reason in FinishReason.allCases {
+            sample(
+                "vllm:request_success_total", [("finished_reason", reason.rawValue)],
+                "\(values.finished[reason] ?? 0)")
+        }
+        let seconds: [(String, String, Histogram)] = [
+            (
+                "time_to_first_token_seconds", "From arrival to first token.",
+                values.timeToFirstToken
+            ),
+            ("inter_token_latency_seconds", "Between tokens.", values.interTokenLatency),
+            (
+                "request_time_per_output_token_seconds", "A request's mean between tokens.",
+                values.timePerOutputToken
+            ),
+            ("e2e_request_latency_seconds", "From arrival to end.", values.endToEnd),
+            ("request_queue_time_seconds", "From arrival to first step.", values.queued),
+            ("request_inference_time_seconds", "From first step to end.", values.inference),
+            ("request_prefill_time_seconds", "From first step to first token.", values.prefill),
+            ("request_decode_time_seconds", "From first token to last.", values.decode),
+        ]
+        let counts: [(String, String, Histogram)] = [
+            ("request_prompt_tokens", "Tokens of a prompt.", values.promptTokens),
+            ("request_generation_tokens", "Tokens of a completion.", values.generatedTokens),
+            (
+                "request_max_num_generation_tokens", "Tokens that a completion may have.",
+                values.maxTokens
+            ),
+            ("request_params_max_tokens", "The parameter max_tokens.", values.maxTokens),
+            (
+                "request_prefill_kv_computed_tokens", "Tokens of a prompt that were computed.",
+                values.computedPromptTokens
+            ),
+            ("iteration_tokens_total", "Tokens of a step.", values.stepTokens),
+        ]
+        for (name, help, values) in seconds + counts { histogram("vllm:\(name)", help, values) }
+    }
+
+    private mutating func addCacheConfiguration(_ engine: Engine) {
+        let limits = engine.settings.limits
+        family("vllm:cache_config_info", "The KV cache's sizes.", "gauge")
+        sample(
+            "vllm:cache_config_info",
+            [
+                ("block_size", "\(limits.blockSize)"),
+                ("cache_dtype", engine.settings.kvPrecision.rawValue),
+                ("num_gpu_blocks", "\(limits.blockCount)"),
+            ], "1")
     }
 
     private mutating func addForecast(_ status: EngineStatus) {
@@ -78,26 +145,85 @@ struct MetricsText {
             "Of those, blocks whose checksum or name was wrong.", status.diskChecksumFaults)
     }
 
+    private mutating func addRates(_ engine: Engine) {
+        let rates = engine.rates
+        gauge(
+            "nanoflow:tokens_per_second", "Tokens computed a second, over the last 10 s.",
+            rates.tokensPerSecond)
+        if let ratio = rates.optimalRatio {
+            gauge(
+                "nanoflow:optimal_ratio",
+                "Throughput over the last 10 s as a share of what the peak allows; 0 when idle.",
+                ratio)
+        }
+        let shares = [("compute", rates.arithmetic), ("memory", rates.memory)]
+        family(
+            "nanoflow:utilisation", "Share of the machine's peak used over the last 10 s.", "gauge")
+        for (resource, share) in shares {
+            if let share { sample("nanoflow:utilisation", [("resource", resource)], "\(share)") }
+        }
+        let times = engine.operationTimes()
+        family(
+            "nanoflow:operation_seconds_total", "Time of an execution unit, on average.", "counter")
+        for entry in times.entries {
+            sample(
+                "nanoflow:operation_seconds_total", [("operation", entry.kind.rawValue)],
+                "\(entry.seconds)")
+        }
+        sample(
+            "nanoflow:operation_seconds_total", [("operation", "waiting")],
+            "\(times.waitingSeconds)")
+    }
+
+    private mutating func addServer(_ requests: RequestCounters.Values) {
+        histogram("vllm:request_params_n", "The parameter n.", requests.choices)
+        family(
+            "nanoflow:requests_rejected_total", "Requests answered with an error, by its code.",
+            "counter")
+        for (code, count) in requests.rejections.sorted(by: { $0.key < $1.key }) {
+            sample("nanoflow:requests_rejected_total", [("reason", code)], "\(count)")
+        }
+    }
+}
+
+extension MetricsText {
     private mutating func gauge(_ name: String, _ help: String, _ value: some Numeric) {
-        add(name, help, "gauge", "\(value)")
+        family(name, help, "gauge")
+        sample(name, [], "\(value)")
     }
 
     /// The samples of a counter end in `_total`, as Prometheus's own clients write them.
     private mutating func counter(_ name: String, _ help: String, _ value: Int) {
-        add("\(name)_total", help, "counter", "\(value)")
+        family("\(name)_total", help, "counter")
+        sample("\(name)_total", [], "\(value)")
     }
 
-    private mutating func add(_ name: String, _ help: String, _ type: String, _ value: String) {
-        text += """
-            # HELP \(name) \(help)
-            # TYPE \(name) \(type)
-            \(name){engine="0",model_name="\(escapedModelName)"} \(value)
-
-            """
+    private mutating func histogram(_ name: String, _ help: String, _ values: Histogram) {
+        family(name, help, "histogram")
+        var below = 0
+        for (bound, count) in zip(values.bounds, values.counts) {
+            below += count
+            sample("\(name)_bucket", [("le", "\(bound)")], "\(below)")
+        }
+        sample("\(name)_bucket", [("le", "+Inf")], "\(values.count)")
+        sample("\(name)_sum", [], "\(values.sum)")
+        sample("\(name)_count", [], "\(values.count)")
     }
 
-    private var escapedModelName: String {
-        modelName.reduce(into: "") { text, character in
+    private mutating func family(_ name: String, _ help: String, _ type: String) {
+        text += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n"
+    }
+
+    private mutating func sample(
+        _ name: String, _ labels: [(name: String, value: String)], _ value: String
+    ) {
+        let all = [("engine", "0"), ("model_name", modelName)] + labels
+        let list = all.map { "\($0.0)=\"\(Self.escaped($0.1))\"" }.joined(separator: ",")
+        text += "\(name){\(list)} \(value)\n"
+    }
+
+    private static func escaped(_ value: String) -> String {
+        value.reduce(into: "") { text, character in
             switch character {
             case "\\": text += "\\\\"
             case "\"": text += "\\\""

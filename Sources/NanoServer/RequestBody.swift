@@ -11,6 +11,10 @@ struct RequestBody {
     let sampling: SamplingParameters
     let cacheSalt: String?
     let priority: Int
+    let requestID: String?
+    let returnsTokenIDs: Bool
+    /// Tokens of the prompt to keep, from its end; -1: as many as the context has room for.
+    let truncatedPromptTokens: Int?
 
     init(_ body: JSONObject) throws {
         model = try body.value("model", "a string")
@@ -29,6 +33,20 @@ struct RequestBody {
         sampling = try Self.sampling(body)
         cacheSalt = try body.value("cache_salt", "a string")
         priority = try body.integer("priority") ?? 0
+        let requestID: String? = try body.value("request_id", "a string")
+        self.requestID = requestID.flatMap { Routes.isUsableID($0) ? $0 : nil }
+        returnsTokenIDs = try body.flag("return_token_ids")
+        truncatedPromptTokens = try body.integer("truncate_prompt_tokens")
+        if let truncatedPromptTokens, truncatedPromptTokens < 1, truncatedPromptTokens != -1 {
+            throw NanoFlowError(
+                .invalidRequest, field: "truncate_prompt_tokens", limit: "-1 or at least 1",
+                given: "\(truncatedPromptTokens)")
+        }
+        if isStreamed, sampling.promptLogprobCount != nil {
+            throw NanoFlowError(
+                .invalidRequest, field: "prompt_logprobs",
+                message: "prompt_logprobs is not available when stream is true.")
+        }
         try UnsupportedFields.check(body, choicesPerPrompt: choicesPerPrompt)
     }
 
@@ -51,7 +69,25 @@ struct RequestBody {
         sampling.stopStrings = stop?.values ?? []
         sampling.stopTokens = try body.value("stop_token_ids", "a list of token ids") ?? []
         sampling.ignoresEndOfSequence = try body.flag("ignore_eos")
+        sampling.includesStop = try body.flag("include_stop_str_in_output")
+        sampling.minTokens = try body.integer("min_tokens") ?? 0
+        sampling.promptLogprobCount = try body.integer("prompt_logprobs")
+        sampling.logitBias = try logitBias(body)
         return sampling
+    }
+
+    private static func logitBias(_ body: JSONObject) throws -> [Int: Double] {
+        let expected = "an object of token ids with numbers"
+        let biases: [String: Double] = try body.value("logit_bias", expected) ?? [:]
+        var result: [Int: Double] = [:]
+        for (name, bias) in biases {
+            guard let token = Int(name) else {
+                throw NanoFlowError(
+                    .invalidRequest, field: "logit_bias", limit: expected, given: "\"\(name)\"")
+            }
+            result[token] = bias
+        }
+        return result
     }
 
     private struct StreamOptions: Decodable {
@@ -85,11 +121,14 @@ struct CompletionBody: Decodable {
     let shared: RequestBody
     let prompts: [Prompt]
     let logprobCount: Int?
+    /// Whether the prompt stands before the completion.
+    let echoes: Bool
 
     init(from decoder: any Decoder) throws {
         let body = try JSONObject(decoder)
         shared = try RequestBody(body)
         logprobCount = try body.integer("logprobs")
+        echoes = try body.flag("echo")
         let kinds = "a string, a list of strings, a list of token ids, or a list of such lists"
         let prompt: PromptField? = try body.value("prompt", kinds)
         guard let prompt, !prompt.prompts.isEmpty else {

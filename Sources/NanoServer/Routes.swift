@@ -18,26 +18,24 @@ struct ServerContext: RequestContext {
 /// Finds the answer to a request; every error leaves here as JSON.
 struct Routes: HTTPResponder {
     let service: CompletionService
-    let maxBodyByteCount: Int
+    let monitoring: Monitoring
+    let state: ServerState
+    let keys: APIKeys
+    let limits: ServerLimits
     let startTime = Int(Date().timeIntervalSince1970)
 
-    private static let requestIDField: HTTPField.Name = {
-        guard let name = HTTPField.Name("X-Request-Id") else {
-            preconditionFailure("X-Request-Id is a valid name of a header field.")
-        }
-        return name
-    }()
-
     func respond(to request: Request, context: ServerContext) async throws -> Response {
-        let requestID = Self.requestID(request)
+        let givenID = Self.givenID(request)
+        let requestID = givenID ?? UUID().uuidString.lowercased()
         var response: Response
         do {
-            response = try await answer(request, context)
+            response = try await answer(request, context, givenID: givenID)
         } catch is CancellationError {
             // Nobody reads this.
             response = Response(status: .serviceUnavailable)
         } catch {
             let error = ErrorResponse(error)
+            service.counters.countRejection(error.error.code)
             if error.status.kind == .serverError {
                 context.logger.error(
                     "\(error.error.message)", metadata: ["request_id": "\(requestID)"])
@@ -49,30 +47,76 @@ struct Routes: HTTPResponder {
         return request.method == .head ? response.createHeadResponse() : response
     }
 
-    private func answer(_ request: Request, _ context: ServerContext) async throws -> Response {
+    private func answer(
+        _ request: Request, _ context: ServerContext, givenID: String?
+    ) async throws -> Response {
+        try limits.check(request.headers)
         let path = request.uri.path
         switch path {
         case "/health":
             try allow(request, .get)
-            return try JSON.response(["status": "ok"])
+            return try monitoring.health()
+        case "/ready":
+            try allow(request, .get)
+            return try monitoring.readiness()
+        case "/":
+            try allow(request, .get)
+            return Page.response
+        default: break
+        }
+        let tenant = try keys.tenant(authorization: request.headers[.authorization])
+        switch path {
         case "/metrics":
             try allow(request, .get)
-            return metrics()
+            return monitoring.metrics()
+        case "/version":
+            try allow(request, .get)
+            return try JSON.response(["version": NanoServer.version])
+        case "/nanoflow/engine":
+            try allow(request, .get)
+            return try monitoring.engine()
+        case "/nanoflow/timeline":
+            try allow(request, .get)
+            return try monitoring.timeline(request)
         case "/v1/models":
             try allow(request, .get)
             return try JSON.response(ModelList(data: [modelCard]))
         case _ where path.hasPrefix("/v1/models/"):
             try allow(request, .get)
             return try model(String(path.dropFirst("/v1/models/".count)))
-        case "/v1/completions":
+        case "/tokenize":
             try allow(request, .post)
-            return try await service.completion(decoded(request), on: context.channel)
-        case "/v1/chat/completions":
+            return try JSON.response(service.tokenize(await limits.decode(request)))
+        case "/detokenize":
             try allow(request, .post)
-            return try await service.chat(decoded(request), on: context.channel)
+            return try JSON.response(service.detokenize(await limits.decode(request)))
+        case "/v1/completions", "/v1/chat/completions":
+            try allow(request, .post)
+            if state.isDraining { throw RequestError.draining }
+            let client = Client(channel: context.channel, tenant: tenant, requestID: givenID)
+            return try await generate(request, path, client)
         default:
             throw RequestError.unknownPath(path)
         }
+    }
+
+    private func generate(
+        _ request: Request, _ path: String, _ client: Client
+    ) async throws -> Response {
+        let answering = Answering(state)
+        var response: Response
+        if path == "/v1/chat/completions" {
+            response = try await service.chat(limits.decode(request), from: client)
+        } else {
+            response = try await service.completion(limits.decode(request), from: client)
+        }
+        // The answer is under way until its body has been written, or dropped.
+        let body = response.body
+        response.body = ResponseBody(contentLength: body.contentLength) { writer in
+            defer { answering.end() }
+            try await body.write(writer)
+        }
+        return response
     }
 
     private func allow(_ request: Request, _ method: HTTPRequest.Method) throws {
@@ -80,13 +124,6 @@ struct Routes: HTTPResponder {
             throw RequestError.methodNotAllowed(
                 request.method.rawValue, allowed: method.rawValue)
         }
-    }
-
-    private func metrics() -> Response {
-        let text = MetricsText(service.generator.status, modelName: service.modelName).text
-        return Response(
-            status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8"],
-            body: ResponseBody(byteBuffer: ByteBuffer(string: text)))
     }
 
     private var modelCard: ModelCard {
@@ -97,44 +134,40 @@ struct Routes: HTTPResponder {
 
     private func model(_ escapedName: String) throws -> Response {
         let name = escapedName.removingPercentEncoding ?? escapedName
-        guard name == service.modelName else {
-            throw RequestError.unknownModel(name, served: service.modelName)
-        }
+        try service.check(model: name)
         return try JSON.response(modelCard)
     }
 
-    /// The type of content is not looked at: clients that send JSON as something else mean JSON.
-    private func decoded<Body: Decodable>(_ request: Request) async throws -> Body {
-        // A body that is too long is refused at once, and the connection drops the rest of it while
-        // the client reads the answer. One that is to be closed would not: there the rest is read
-        // first, or a client that sends everything before it listens would never hear.
-        let isClosing = request.headers[.connection]?.lowercased() == "close"
-        let announced = request.headers[.contentLength].flatMap { Int($0) } ?? 0
-        guard announced <= maxBodyByteCount || isClosing else {
-            throw RequestError.bodyTooLarge(limit: maxBodyByteCount)
+    private static let requestIDField: HTTPField.Name = {
+        guard let name = HTTPField.Name("X-Request-Id") else {
+            preconditionFailure("X-Request-Id is a valid name of a header field.")
         }
-        var bytes: [UInt8] = []
-        var byteCount = 0
-        for try await part in request.body {
-            byteCount += part.readableBytes
-            if byteCount <= maxBodyByteCount {
-                bytes.append(contentsOf: part.readableBytesView)
-            } else if !isClosing {
-                break
-            }
-        }
-        guard byteCount <= maxBodyByteCount else {
-            throw RequestError.bodyTooLarge(limit: maxBodyByteCount)
-        }
-        return try JSONBody(bytes).decode(Body.self)
+        return name
+    }()
+
+    /// The client's own id where it is short and printable.
+    private static func givenID(_ request: Request) -> String? {
+        let given = request.headers[requestIDField] ?? ""
+        return isUsableID(given) ? given : nil
     }
 
-    /// The client's own id where it is short and printable, else a fresh one.
-    private static func requestID(_ request: Request) -> String {
-        let given = request.headers[requestIDField] ?? ""
-        let isUsable =
-            (1...128).contains(given.utf8.count)
-            && given.utf8.allSatisfy { (0x21...0x7E).contains($0) }
-        return isUsable ? given : UUID().uuidString.lowercased()
+    static func isUsableID(_ id: String) -> Bool {
+        (1...128).contains(id.utf8.count)
+            && id.utf8.allSatisfy { (0x21...0x7E).contains($0) }
     }
+}
+
+/// One request being answered, counted as such until its end or its disappearance.
+private final class Answering: Sendable {
+    private let state: ServerState
+
+    init(_ state: ServerState) {
+        self.state = state
+        state.begin()
+    }
+
+    /// Keeps it counted until here.
+    func end() {}
+
+    deinit { state.end() }
 }

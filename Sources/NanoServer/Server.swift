@@ -12,6 +12,7 @@ package struct NanoServer: Sendable {
     package static let version = "0.1.0"
 
     private let routes: Routes
+    private let state = ServerState()
     private let configuration: ServerConfiguration
     private let logger: Logger
     private let onListening: @Sendable (Int) -> Void
@@ -31,8 +32,16 @@ package struct NanoServer: Sendable {
         let service = CompletionService(
             generator: generator,
             modelName: configuration.servedModelName ?? generator.modelName,
-            maxChoices: configuration.maxChoices)
-        self.routes = Routes(service: service, maxBodyByteCount: configuration.maxBodyByteCount)
+            maxChoices: configuration.maxChoices, counters: RequestCounters())
+        self.routes = Routes(
+            service: service,
+            monitoring: Monitoring(
+                service: service, state: state,
+                progressSeconds: configuration.progressDuration / .seconds(1)),
+            state: state, keys: APIKeys(configuration.apiKeys),
+            limits: ServerLimits(
+                maxBodyByteCount: configuration.maxBodyByteCount,
+                bodyDuration: configuration.bodyDuration))
         self.configuration = configuration
         self.logger = logger
         self.onListening = onListening
@@ -45,15 +54,21 @@ package struct NanoServer: Sendable {
         return logger
     }
 
-    /// Serves until SIGTERM or SIGINT, then lets the answers in flight end.
+    /// Serves until SIGTERM or SIGINT, then lets the answers in flight end; a second signal cuts them
+    /// off.
     ///
     /// - Throws: ``NanoFlowError`` when the address cannot be bound.
     package func run() async throws {
-        var group = ServiceGroupConfiguration(
-            services: [application()], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
-        group.maximumGracefulShutdownDuration = configuration.drainDuration
+        var services = ServiceGroupConfiguration(services: [application()], logger: logger)
+        services.maximumGracefulShutdownDuration = .seconds(1)
+        let group = ServiceGroup(configuration: services)
         do {
-            try await ServiceGroup(configuration: group).run()
+            try await withThrowingTaskGroup(of: Void.self) { tasks in
+                tasks.addTask { try await group.run() }
+                tasks.addTask { await drainOnSignal(group) }
+                try await tasks.next()
+                tasks.cancelAll()
+            }
         } catch let error as IOError {
             let place = "\(configuration.host):\(configuration.port)"
             throw NanoFlowError(
@@ -63,16 +78,45 @@ package struct NanoServer: Sendable {
         }
     }
 
+    /// Returns at the second signal.
+    ///
+    /// At the first, requests are refused from then on, and the listening
+    /// socket stays until the answers in flight have ended, so that ``Routes`` can say so.
+    private func drainOnSignal(_ group: ServiceGroup) async {
+        await withTaskGroup(of: Void.self) { tasks in
+            for await _ in await UnixSignalsSequence(trapping: .sigterm, .sigint) {
+                guard !state.isDraining else { break }
+                state.beginDraining()
+                logger.notice("stopping", metadata: ["answers_in_flight": "\(state.answering)"])
+                tasks.addTask {
+                    await waitUntilIdle()
+                    await group.triggerGracefulShutdown()
+                }
+            }
+            tasks.cancelAll()
+        }
+    }
+
+    private func waitUntilIdle() async {
+        let deadline = ContinuousClock.now.advanced(by: configuration.drainDuration)
+        while state.answering > 0, ContinuousClock.now < deadline {
+            // Cancelled at the second signal.
+            guard (try? await Task.sleep(for: .milliseconds(20))) != nil else { return }
+        }
+    }
+
     /// The server as a service, for a caller that has a service group of its own.
     package func application() -> some ApplicationProtocol {
         let maxDiscardedByteCount = 16 * configuration.maxBodyByteCount
+        let stallTime = TimeAmount(configuration.stallDuration)
         let onListening = onListening
         return Application(
             responder: routes,
             server: .http1(
                 configuration: .init(
                     additionalChannelHandlers: [
-                        ConnectionMonitor(maxDiscardedByteCount: maxDiscardedByteCount)
+                        ConnectionMonitor(
+                            maxDiscardedByteCount: maxDiscardedByteCount, stallTime: stallTime)
                     ],
                     idleTimeout: TimeAmount(configuration.idleDuration))),
             configuration: ApplicationConfiguration(

@@ -14,6 +14,14 @@ package struct ServerConfiguration: Sendable, Hashable {
     package var maxConnections = 4096
     /// Time in which a connection without a request, or a request's head, may make no progress.
     package var idleDuration = Duration.seconds(75)
+    /// Time for a request's body to arrive in whole.
+    package var bodyDuration = Duration.seconds(60)
+    /// Time in which a client that is sent to may take nothing of it.
+    package var stallDuration = Duration.seconds(60)
+    /// Time without a completed step, while there is work, after which the engine counts as stuck.
+    package var progressDuration = Duration.seconds(60)
+    /// Keys of which a request must show one; none: every request may pass.
+    package var apiKeys: [String] = []
     /// Time for the answers in flight after a signal to end; then they are cut off.
     package var drainDuration = Duration.seconds(30)
 

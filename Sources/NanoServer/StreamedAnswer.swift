@@ -7,6 +7,7 @@ struct StreamedAnswer<Format: AnswerFormat>: Sendable {
     private struct Progress {
         var usage: TokenUsage
         var scalarCount = 0
+        var end: CompletionEnd?
     }
 
     let answer: Answer<Format>
@@ -20,9 +21,11 @@ struct StreamedAnswer<Format: AnswerFormat>: Sendable {
         _ streams: [AsyncThrowingStream<GenerationEvent, any Error>], on channel: any Channel,
         to events: inout ServerSentEvents
     ) async throws {
-        let choices = answer.request.choices.indices
-        for opening in choices.compactMap(answer.format.opening) {
-            try await events.send(chunk([opening], usage: nil))
+        for (index, choice) in answer.request.choices.enumerated() {
+            guard let opening = answer.format.opening(index, choice) else { continue }
+            var chunk = chunk([opening], usage: nil)
+            chunk.promptTokenIDs = answer.chatDetails?.promptTokenIDs(choice)
+            try await events.send(chunk)
         }
         do {
             var progress = answer.request.choices.map { choice in
@@ -34,7 +37,9 @@ struct StreamedAnswer<Format: AnswerFormat>: Sendable {
             }
             if includesUsage {
                 let usage = answer.request.usage(progress.map(\.usage))
-                try await events.send(chunk([], usage: usage))
+                var last = chunk([], usage: usage)
+                last.metrics = TimingsBody(progress.compactMap(\.end))
+                try await events.send(last)
             }
         } catch let error where !(error is CancellationError) {
             // Where it was the writing that failed, this fails in the same way.
@@ -49,6 +54,15 @@ struct StreamedAnswer<Format: AnswerFormat>: Sendable {
         let choice = answer.request.choices[event.index]
         var part = AnswerPart(offset: progress.scalarCount)
         switch event.event {
+        case .prompt(let tokens):
+            guard let echo = choice.echo else { return }
+            part.text = echo
+            part.prompt = tokens
+            progress.scalarCount += tokens.reduce(0) {
+                $0
+                    + displayText(answer.format.details.generator.spelling(of: $1.id))
+                    .unicodeScalars.count
+            }
         case .token(let token, let text):
             progress.usage = TokenUsage(
                 promptTokens: progress.usage.promptTokens,
@@ -57,13 +71,15 @@ struct StreamedAnswer<Format: AnswerFormat>: Sendable {
             if choice.sampling.logprobCount != nil {
                 part.tokens = [token]
                 progress.scalarCount += displayText(token.bytes).unicodeScalars.count
-            } else if text.isEmpty {
+            } else if text.isEmpty, !answer.request.returnsTokenIDs {
                 return
             }
-        case .finished(let reason, let text, let usage):
-            progress.usage = usage
-            part.text = text
-            part.finishReason = reason
+            if answer.request.returnsTokenIDs { part.tokens = [token] }
+        case .finished(let end):
+            progress.usage = end.usage
+            progress.end = end
+            part.text = end.text
+            part.end = end
         }
         let usage = UsageBody(
             promptTokens: progress.usage.promptTokens,

@@ -6,19 +6,28 @@ package protocol TextGenerator: Sendable {
     var modelName: String { get }
     /// Tokens that prompt and completion may have together.
     var maxModelLength: Int { get }
-    /// What runs, waits and has been counted.
-    var status: EngineStatus { get }
-    /// The token ids of a prompt.
+    /// Ids that tokens have.
+    var vocabularyCount: Int { get }
+    /// The engine behind it, to look at; nil: there is none.
+    var observedEngine: Engine? { get }
+    /// The token ids of a prompt, which has at least one and leaves room for a completion.
     func tokens(of prompt: Prompt) throws -> [Int]
+    /// The token ids of a prompt of any length.
+    func uncheckedTokens(of prompt: Prompt, addsSpecialTokens: Bool) throws -> [Int]
     /// The bytes of one token, empty for special tokens.
     func bytes(of token: Int) -> [UInt8]
+    /// The bytes of one token; of a special token, those that it is written with.
+    func spelling(of token: Int) -> [UInt8]
     /// Starts a completion; dropping the stream aborts it.
     ///
     /// What is cached with a salt is used by requests with the same salt only; of requests that wait
-    /// those of lower priority go first.
+    /// those of lower priority go first, and those of a tenant that asks for more than its share last.
     func stream(
-        _ prompt: Prompt, sampling: SamplingParameters, cacheSalt: String?, priority: Int
+        _ prompt: Prompt, sampling: SamplingParameters, cacheSalt: String?, priority: Int,
+        tenant: Int?
     ) throws -> AsyncThrowingStream<GenerationEvent, any Error>
 }
 
-extension LLM: TextGenerator {}
+extension LLM: TextGenerator {
+    package var observedEngine: Engine? { engine }
+}

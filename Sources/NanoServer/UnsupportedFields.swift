@@ -5,7 +5,6 @@ enum UnsupportedFields {
     /// A value that asks for nothing, beside null, false, and what is empty.
     private enum Neutral {
         case nothing
-        case zero
         case one
         case yes
     }
@@ -13,16 +12,13 @@ enum UnsupportedFields {
     private static let all: [(JSONField, Neutral)] = [
         ("add_generation_prompt", .yes), ("allowed_token_ids", .nothing), ("audio", .nothing),
         ("bad_words", .nothing), ("chat_template", .nothing), ("chat_template_kwargs", .nothing),
-        ("continue_final_message", .nothing), ("documents", .nothing), ("echo", .nothing),
+        ("continue_final_message", .nothing), ("documents", .nothing),
         ("functions", .nothing), ("guided_choice", .nothing), ("guided_grammar", .nothing),
         ("guided_json", .nothing), ("guided_regex", .nothing),
-        ("include_stop_str_in_output", .nothing), ("kv_transfer_params", .nothing),
-        ("length_penalty", .one), ("logit_bias", .nothing), ("logits_processors", .nothing),
-        ("min_tokens", .zero), ("prompt_logprobs", .nothing),
-        ("return_token_ids", .nothing), ("return_tokens_as_token_ids", .nothing),
+        ("kv_transfer_params", .nothing), ("length_penalty", .one),
+        ("logits_processors", .nothing), ("return_tokens_as_token_ids", .nothing),
         ("skip_special_tokens", .yes), ("structured_outputs", .nothing), ("suffix", .nothing),
-        ("truncate_prompt_tokens", .nothing), ("use_beam_search", .nothing),
-        ("web_search_options", .nothing),
+        ("use_beam_search", .nothing), ("web_search_options", .nothing),
     ]
 
     /// - Throws: ``RequestError/unsupported(field:)`` for the first that asks for something.
@@ -51,7 +47,6 @@ enum UnsupportedFields {
         switch shape {
         case .null, .bool(false), .string(true), .list(true), .object(true): true
         case .bool(true): neutral == .yes
-        case .number(0): neutral == .zero
         case .number(1): neutral == .one
         default: false
         }

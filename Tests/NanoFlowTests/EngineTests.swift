@@ -157,7 +157,7 @@ import Testing
         await llm.shutdown()
         var reason: FinishReason?
         for try await event in stream {
-            if case .finished(let end, _, _) = event { reason = end }
+            if case .finished(let end) = event { reason = end.reason }
         }
         #expect(reason == .abort)
         #expect(throws: NanoFlowError.self) {

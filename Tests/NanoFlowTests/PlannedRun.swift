@@ -33,7 +33,8 @@ final class PlannedRun {
         var scheduler = Scheduler(settings.limits)
         for (id, prompt) in prompts.enumerated() {
             scheduler.add(
-                id, promptCount: prompt.count, maxTokens: maxTokens, isScored: scored.contains(id))
+                id, promptCount: prompt.count, maxTokens: scored.contains(id) ? 0 : maxTokens,
+                scoresPrompt: scored.contains(id))
         }
         var answers = [Answer](repeating: [], count: prompts.count)
         var begun: Set<Int> = []

@@ -67,7 +67,7 @@ import Testing
             let stream = try llm.stream(
                 .tokens(Self.tokens(200)), sampling: Self.sampling(1), cacheSalt: salt)
             for try await event in stream {
-                if case .finished(_, _, let usage) = event { return usage.cachedPromptTokens }
+                if case .finished(let end) = event { return end.usage.cachedPromptTokens }
             }
             return nil
         }

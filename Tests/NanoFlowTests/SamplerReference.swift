@@ -30,11 +30,17 @@ final class SamplerBench {
     ) -> Int {
         logits = row
         let sampling = SlotSampling(parameters, seed: seed, promptCount: promptCount)
+        let biases = parameters.biases(endTokens: []).all
         let result = history.withUnsafeBufferPointer { history in
             logits.withUnsafeMutableBufferPointer { logits in
-                guard let row = logits.baseAddress else { preconditionFailure("A row has logits.") }
-                return sampler.sample(
-                    sampling, logits: row, history: history, alternatives: room)
+                biases.withUnsafeBufferPointer { biases in
+                    guard let row = logits.baseAddress else {
+                        preconditionFailure("A row has logits.")
+                    }
+                    return sampler.sample(
+                        sampling, biases: biases, logits: row, history: history,
+                        alternatives: room)
+                }
             }
         }
         logprob = result.logprob
@@ -42,11 +48,13 @@ final class SamplerBench {
         return Int(result.token)
     }
 
-    func score(_ token: Int, _ row: [Float]) -> RowResult {
+    func score(_ token: Int, _ row: [Float], alternativeCount: Int = 0) -> RowResult {
         var row = row
         return row.withUnsafeMutableBufferPointer { logits in
             guard let base = logits.baseAddress else { preconditionFailure("A row has logits.") }
-            return sampler.score(Int32(token), logits: base)
+            return sampler.score(
+                Int32(token), alternativeCount: alternativeCount, logits: base,
+                alternatives: room)
         }
     }
 }

@@ -244,7 +244,39 @@ import Testing
             let score = bench.score(scored, logits)
             #expect(Int(score.token) == scored)
             #expect(abs(Double(score.logprob) - exact[scored]) < 2e-5)
+            #expect(Int(score.rank) == 1 + logits.count { $0 > logits[scored] })
+            #expect(score.alternativeCount == 0)
+            #expect(bench.score(scored, logits, alternativeCount: 20).alternativeCount == 20)
         }
+    }
+
+    @Test func biasesAreAddedBeforePenaltiesAndTakenBack() throws {
+        let bench = try SamplerBench(vocabularyCount: 6, kernels: .portable)
+        let logits: [Float] = [1, 2, 3, 4, 5, 6]
+        var parameters = SamplingParameters(temperature: 0, repetitionPenalty: 10)
+        parameters.logitBias = [5: -100, 0: 30]
+        // 5 is ruled out, 0 is the likeliest but for its penalty: 31 / 10 < 5.
+        #expect(bench.draw(logits, parameters, history: []) == 0)
+        #expect(bench.draw(logits, parameters, history: [0]) == 4)
+        #expect(bench.logits == logits)
+    }
+
+    @Test func minTokensRulesOutEndsForAsLong() {
+        var parameters = SamplingParameters(stopTokens: [7])
+        parameters.minTokens = 3
+        parameters.logitBias = [9: 2]
+        let biases = parameters.biases(endTokens: [2, 4])
+        #expect(biases.all.map(\.token) == [2, 4, 7, 9])
+        let no = -Float.infinity
+        let values: [Float] = [no, no, no, 2]
+        #expect(biases.all.map(\.value) == values)
+        var sampling = SlotSampling(parameters, seed: 0, promptCount: 10)
+        (sampling.biasCount, sampling.earlyBiasCount) = (4, biases.earlyCount)
+        #expect(sampling.biases(at: 10) == 0..<4)
+        #expect(sampling.biases(at: 12) == 0..<4)
+        #expect(sampling.biases(at: 13) == 3..<4)
+        parameters.ignoresEndOfSequence = true
+        #expect(parameters.biases(endTokens: [2, 4]).all.map(\.token) == [7, 9])
     }
 
     @Test func noLogprobsAreComputedUnlessAsked() throws {

@@ -333,9 +333,9 @@ private struct SimulatedEngine {
         {
             arrivals -= 1
             let isScored = Double.random(in: 0..<1, using: &random) < scoredRate
-            let longest = isScored ? limits.sequenceLength : limits.sequenceLength - 1
             let isGrowing = load == .growing
-            let prompt = Int.random(in: 1...(isGrowing ? 5 : longest), using: &random)
+            let longest = isGrowing ? 5 : limits.sequenceLength - 1
+            let prompt = Int.random(in: 1...longest, using: &random)
             let room = limits.sequenceLength - prompt
             let maxTokens =
                 isScored ? 1 : isGrowing ? room : Int.random(in: 1...room, using: &random)
@@ -354,7 +354,7 @@ private struct SimulatedEngine {
             }
             alive[nextID] = sequence
             scheduler.add(
-                nextID, promptCount: prompt, maxTokens: maxTokens, isScored: isScored,
+                nextID, promptCount: prompt, maxTokens: maxTokens, scoresPrompt: isScored,
                 level: level, names: sequence.namer.names)
             checkInvariants()
             nextID += 1

@@ -52,7 +52,7 @@ import Testing
         #expect(scheduler.next() == ["3@1 4..<8 last, 0: [0, 3]"])
         scheduler.checkInvariants()
         // Of a scored prompt all logits are wanted.
-        scheduler.add(4, promptCount: 9, maxTokens: 1, isScored: true)
+        scheduler.add(4, promptCount: 9, maxTokens: 1, scoresPrompt: true)
         #expect(scheduler.next()?.contains { $0.hasPrefix("4@0 0..<") } == true)
     }
 
@@ -123,12 +123,64 @@ import Testing
         var scheduler = Scheduler(limits(logitRows: 4))
         scheduler.add(1, promptCount: 2, maxTokens: 9)
         #expect(scheduler.next() == ["1@0 0..<2 last, 0: [0]"])
-        scheduler.add(2, promptCount: 6, maxTokens: 1, isScored: true)
+        scheduler.add(2, promptCount: 6, maxTokens: 1, scoresPrompt: true)
         scheduler.add(3, promptCount: 2, maxTokens: 9)
         #expect(scheduler.next() == ["1@0 2..<3 last, 1: []", "2@1 0..<3 all, 0: [1]"])
         #expect(scheduler.next() == ["1@0 3..<4 last, 1: []", "2@1 3..<6 all, 1: [2]"])
         // The scored sequence has no more tokens; nothing of it is computed again.
         #expect(scheduler.next() == ["1@0 4..<5 last, 1: [3]", "3@2 0..<2 last, 0: [4]"])
+    }
+
+    @Test func aScoredPromptIsContinued() {
+        var scheduler = Scheduler(limits(logitRows: 4))
+        scheduler.add(1, promptCount: 6, maxTokens: 3, scoresPrompt: true)
+        #expect(scheduler.next() == ["1@0 0..<4 all, 0: [0]"])
+        #expect(scheduler.next() == ["1@0 4..<6 all, 1: [1]"])
+        #expect(scheduler.next() == ["1@0 6..<7 last, 2: []"])
+        #expect(scheduler.next() == ["1@0 7..<8 last, 2: []"])
+        // The third token is sampled from the second's logits, and is never computed.
+        #expect(scheduler.next() == nil)
+        scheduler.end(1, completionTokens: 3)
+        #expect(scheduler.isIdle)
+    }
+
+    @Test func promptsTakeWhatIsLeftBesideDecodes() {
+        var scheduler = Scheduler(limits(batchedTokens: 16))
+        scheduler.add(1, promptCount: 2, maxTokens: 9)
+        #expect(scheduler.next() == ["1@0 0..<2 last, 0: [0]"])
+        scheduler.add(2, promptCount: 8, maxTokens: 2)
+        let batch = scheduler.schedule { decodes in decodes == 1 ? 3 : nil }
+        #expect(batch?.items.map(\.positions) == [2..<3, 0..<3])
+        // Nobody is kept waiting for a prompt that has the step to itself.
+        scheduler.end(1)
+        let rest = scheduler.schedule { decodes in decodes == 1 ? 3 : nil }
+        #expect(rest?.items.map(\.positions) == [3..<8])
+    }
+
+    @Test func tenantsHaveTurnsByWhatTheyCost() {
+        var turns = TenantTurns()
+        let share = { (tenant: Int) in TenantShare(tenant: tenant, steps: 40) }
+        #expect((0..<3).map { _ in turns.turn(of: share(1), step: 100) } == [100, 140, 180])
+        #expect(turns.turn(of: share(2), step: 110) == 110)
+        #expect(turns.turn(of: nil, step: 110) == 110)
+        // What was not asked for is not saved up.
+        #expect(turns.turn(of: share(2), step: 1000) == 1000)
+    }
+
+    @Test func aTenantsBacklogStandsBehindAnothersFirst() {
+        var scheduler = Scheduler(limits(sequences: 1, batchedTokens: 16))
+        for id in 1...3 {
+            scheduler.add(
+                id, promptCount: 2, maxTokens: 1, share: TenantShare(tenant: 1, steps: 50))
+        }
+        scheduler.add(4, promptCount: 2, maxTokens: 1, share: TenantShare(tenant: 2, steps: 50))
+        var order: [SequenceID] = []
+        while let batch = scheduler.schedule() {
+            order += batch.items.map(\.sequence)
+            scheduler.complete(step: batch.step)
+            batch.items.forEach { scheduler.end($0.sequence, completionTokens: 1) }
+        }
+        #expect(order == [1, 4, 2, 3])
     }
 
     @Test func nothingIsAdmittedWithoutLogitRows() {

@@ -126,19 +126,30 @@ struct BadInput: Sendable, CustomTestStringConvertible {
         .chat("stream_options as text", #""stream_options":"yes""#, param: "stream_options"),
         .completion("logprobs -1", #"{"prompt":"a","logprobs":-1}"#, param: "logprobs"),
         .completion("logprobs 99", #"{"prompt":"a","logprobs":99}"#, param: "logprobs"),
+        .chat("logit_bias 1e308", #""logit_bias":{"5":1e308}"#, param: "logit_bias"),
+        .chat("logit_bias of a word", #""logit_bias":{"five":1}"#, param: "logit_bias"),
+        .chat("logit_bias of no token", #""logit_bias":{"288":1}"#, param: "logit_bias"),
+        .chat("logit_bias as a list", #""logit_bias":[1]"#, param: "logit_bias"),
+        .chat("min_tokens -1", #""min_tokens":-1"#, param: "min_tokens"),
+        .chat("min_tokens above max", #""min_tokens":3,"max_tokens":2"#, param: "min_tokens"),
+        .chat("prompt_logprobs 21", #""prompt_logprobs":21"#, param: "prompt_logprobs"),
+        .chat(
+            "prompt_logprobs in a stream", #""prompt_logprobs":0,"stream":true"#,
+            param: "prompt_logprobs"),
+        .chat(
+            "truncate_prompt_tokens 0", #""truncate_prompt_tokens":0"#,
+            param: "truncate_prompt_tokens"),
+        .completion("echo as text", #"{"prompt":"a","echo":"yes"}"#, param: "echo"),
     ]
 
     static let unsupported: [BadInput] = [
         .chat("tools", #""tools":[{"type":"function"}]"#, param: "tools"),
         .chat("JSON", #""response_format":{"type":"json_object"}"#, param: "response_format"),
-        .chat("logit_bias", #""logit_bias":{"5":1e308}"#, param: "logit_bias"),
+        .chat("bad_words", #""bad_words":["a"]"#, param: "bad_words"),
+        .chat("allowed tokens", #""allowed_token_ids":[5]"#, param: "allowed_token_ids"),
         .chat("a template", #""chat_template":"{{ 1 }}""#, param: "chat_template"),
-        .completion("echo", #"{"prompt":"a","echo":true}"#, param: "echo"),
         .completion("best_of", #"{"prompt":"a","best_of":3}"#, param: "best_of"),
         .completion("suffix", #"{"prompt":"a","suffix":"b"}"#, param: "suffix"),
-        .completion("min_tokens", #"{"prompt":"a","min_tokens":3}"#, param: "min_tokens"),
-        .completion(
-            "prompt_logprobs", #"{"prompt":"a","prompt_logprobs":0}"#, param: "prompt_logprobs"),
     ]
 
     @Test(arguments: syntax + prompts + parameters + unsupported)

@@ -13,7 +13,8 @@ import Testing
             #expect(answer["id"].string?.hasPrefix("chatcmpl-") == true)
             #expect(answer["object"].string == "chat.completion")
             let choice = answer["choices"][0]
-            #expect(choice.keys == ["index", "message", "logprobs", "finish_reason"])
+            #expect(
+                choice.keys == ["index", "message", "logprobs", "finish_reason", "stop_reason"])
             #expect(choice["message"].keys == ["role", "content", "refusal"])
             #expect(choice["message"]["role"].string == "assistant")
             #expect(choice["message"]["content"].string != nil)
@@ -124,12 +125,20 @@ import Testing
         }
     }
 
-    @Test func theTypeOfContentDoesNotMatter() async throws {
+    @Test func jsonIsTakenUnderItsNamesAndUnderNone() async throws {
         try await TestModel.serve { client in
-            for type in ["text/plain", "application/x-www-form-urlencoded", "x"] {
+            for type in [
+                "application/json", "Application/JSON; charset=utf-8", "application/ld+json", "",
+                "text/plain", "application/x-www-form-urlencoded",
+            ] {
                 let response = try await client.post(
                     path, "{\(hello),\"max_tokens\":1}", headers: [.contentType: type])
-                #expect(response.status == .ok)
+                #expect(response.status == .ok, "\(type)")
+            }
+            for type in ["application/xml", "multipart/form-data; boundary=x", "image/png"] {
+                let response = try await client.post(
+                    path, "{\(hello),\"max_tokens\":1}", headers: [.contentType: type])
+                #expect(response.status == .unsupportedMediaType, "\(type)")
             }
         }
     }

@@ -12,12 +12,19 @@ import Testing
             #expect(
                 answer.keys == [
                     "id", "object", "created", "model", "system_fingerprint", "choices", "usage",
+                    "metrics",
                 ])
             #expect(answer["id"].string?.hasPrefix("cmpl-") == true)
             #expect(answer["object"].string == "text_completion")
             #expect(answer["model"].string == "tiny")
             let choice = answer["choices"][0]
-            #expect(choice.keys == ["index", "text", "logprobs", "finish_reason"])
+            #expect(
+                choice.keys == ["index", "text", "logprobs", "finish_reason", "stop_reason"])
+            #expect(choice["stop_reason"] == .null)
+            let metrics = answer["metrics"]
+            let first = try #require(metrics["time_to_first_token_ms"].number)
+            #expect(first >= (metrics["queue_time_ms"].number ?? .infinity))
+            #expect((metrics["generation_time_ms"].number ?? 0) > 0)
             #expect(choice["finish_reason"].string == "length")
             #expect(choice["logprobs"] == .null)
             let usage = answer["usage"]

@@ -51,6 +51,85 @@ import Testing
         await llm.shutdown()
     }
 
+    @Test func metricsHaveVLLMsNamesAndBuckets() async throws {
+        let llm = try await TestModel.open()
+        try await TestModel.serve(llm, .router) { client in
+            _ = try await client.answer(
+                "/v1/completions", #"{"prompt":[5,6,7],"max_tokens":4,"ignore_eos":true,"n":2}"#)
+            _ = try await client.post("/v1/completions", "{}")
+            let response = try await client.execute(uri: "/metrics", method: .get)
+            let text = String(buffer: response.body)
+            let labels = #"engine="0",model_name="tiny""#
+            for line in [
+                #"vllm:request_success_total{\#(labels),finished_reason="length"} 2"#,
+                #"vllm:request_success_total{\#(labels),finished_reason="stop"} 0"#,
+                "vllm:time_to_first_token_seconds_count{\(labels)} 2",
+                "vllm:inter_token_latency_seconds_count{\(labels)} 6",
+                "vllm:e2e_request_latency_seconds_count{\(labels)} 2",
+                #"vllm:request_generation_tokens_bucket{\#(labels),le="2.0"} 0"#,
+                #"vllm:request_generation_tokens_bucket{\#(labels),le="5.0"} 2"#,
+                #"vllm:request_generation_tokens_bucket{\#(labels),le="500.0"} 2"#,
+                #"vllm:request_generation_tokens_bucket{\#(labels),le="+Inf"} 2"#,
+                #"vllm:request_params_n_bucket{\#(labels),le="1.0"} 0"#,
+                #"vllm:request_params_n_bucket{\#(labels),le="2.0"} 1"#,
+                #"nanoflow:requests_rejected_total{\#(labels),reason="invalid_value"} 1"#,
+                #"vllm:time_to_first_token_seconds_bucket{\#(labels),le="2560.0"} 2"#,
+            ] {
+                #expect(text.contains(line + "\n"), "\(line)")
+            }
+            // Each family is declared once, before its samples.
+            let families = text.split(separator: "\n").filter { $0.hasPrefix("# TYPE ") }
+            #expect(Set(families).count == families.count)
+        }
+        await llm.shutdown()
+    }
+
+    @Test func labelsAreEscaped() async throws {
+        let generator = ScriptedGenerator { AsyncThrowingStream { $0.finish() } }
+        let server = NanoServer(
+            generator: generator,
+            configuration: ServerConfiguration(servedModelName: "a\"b\\c\nd"))
+        try await server.application().test(.router) { client in
+            let response = try await client.execute(uri: "/metrics", method: .get)
+            #expect(String(buffer: response.body).contains(#"model_name="a\"b\\c\nd""#))
+        }
+    }
+
+    @Test func thePageAsksNobodyElse() async throws {
+        try await TestModel.serve { client in
+            let response = try await client.execute(uri: "/", method: .get)
+            #expect(response.status == .ok)
+            #expect(response.headers[.contentType] == "text/html; charset=utf-8")
+            #expect(
+                response.headers[.contentSecurityPolicy]?.contains("default-src 'none'") == true)
+            // The name of SVG's elements is no address.
+            let page = String(buffer: response.body)
+                .replacing("http://www.w3.org/2000/svg", with: "")
+            #expect(page.contains("<title>"))
+            #expect(!page.contains("http://") && !page.contains("https://"))
+        }
+    }
+
+    @Test func theEngineAndItsTimelineCanBeSeen() async throws {
+        try await TestModel.serve { client in
+            _ = try await client.answer(
+                "/v1/completions", #"{"prompt":[5,6,7],"max_tokens":4,"ignore_eos":true}"#)
+            let view = try await client.execute(uri: "/nanoflow/engine", method: .get)
+            let engine = try JSONValue(parsing: String(buffer: view.body))
+            #expect(engine["model"].string == "tiny")
+            #expect((engine["tokens"]["generated"].number ?? 0) >= 4)
+            #expect(engine["kv_blocks"]["block_size"].number == 64)
+            #expect(engine["optimal_ratio"] == .null)
+            let recent = try await client.execute(uri: "/nanoflow/timeline?steps=1", method: .get)
+            let timeline = try JSONValue(parsing: String(buffer: recent.body))
+            #expect(timeline["units"].number == 1)
+            #expect(timeline["steps"].list.count == 1)
+            #expect(timeline["events"].list.contains { $0["operation"].string == "lmHead" })
+            let refused = try await client.execute(uri: "/nanoflow/timeline?steps=99", method: .get)
+            #expect(refused.status == .badRequest)
+        }
+    }
+
     @Test func aModelNameWithASlashIsFoundEscapedOrNot() async throws {
         let generator = ScriptedGenerator { AsyncThrowingStream { $0.finish() } }
         let server = NanoServer(
@@ -62,7 +141,7 @@ import Testing
         }
     }
 
-    @Test(arguments: ["/", "/v1", "/v1/completion", "/v1/completions/x", "/../etc/passwd"])
+    @Test(arguments: ["/v1", "/v1/completion", "/v1/completions/x", "/../etc/passwd"])
     func anUnknownPathIs404(path: String) async throws {
         try await TestModel.serve { client in
             let response = try await client.execute(uri: path, method: .get)

@@ -51,10 +51,15 @@ enum TestModel {
 struct ScriptedGenerator: TextGenerator {
     let modelName = "scripted"
     let maxModelLength = 1000
-    let status = EngineStatus()
+    let vocabularyCount = 256
+    let observedEngine: Engine? = nil
     let script: @Sendable () throws -> AsyncThrowingStream<GenerationEvent, any Error>
 
     func tokens(of prompt: Prompt) throws -> [Int] {
+        [1, 2, 3]
+    }
+
+    func uncheckedTokens(of prompt: Prompt, addsSpecialTokens: Bool) throws -> [Int] {
         [1, 2, 3]
     }
 
@@ -62,8 +67,13 @@ struct ScriptedGenerator: TextGenerator {
         [UInt8(token)]
     }
 
+    func spelling(of token: Int) -> [UInt8] {
+        [UInt8(token)]
+    }
+
     func stream(
-        _ prompt: Prompt, sampling: SamplingParameters, cacheSalt: String?, priority: Int
+        _ prompt: Prompt, sampling: SamplingParameters, cacheSalt: String?, priority: Int,
+        tenant: Int?
     ) throws -> AsyncThrowingStream<GenerationEvent, any Error> {
         try script()
     }
@@ -77,5 +87,6 @@ extension GenerationEvent {
     }
 
     static let end = finished(
-        .stop, text: "", usage: TokenUsage(promptTokens: 3, completionTokens: 2))
+        CompletionEnd(
+            reason: .stop, text: "", usage: TokenUsage(promptTokens: 3, completionTokens: 2)))
 }

@@ -30,7 +30,7 @@ package final class ForwardPass {
     package func logits(_ prompt: [Int]) -> [[Float]] {
         let id = nextID
         nextID += 1
-        scheduler.add(id, promptCount: prompt.count, maxTokens: 1, isScored: true)
+        scheduler.add(id, promptCount: prompt.count, maxTokens: 1, scoresPrompt: true)
         var rows: [[Float]] = []
         while rows.count < prompt.count {
             guard let batch = scheduler.schedule() else {

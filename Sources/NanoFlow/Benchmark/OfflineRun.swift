@@ -114,7 +114,7 @@ package struct OfflineRun {
             submitted.append(
                 EngineRequest(
                     prompt: request.prompt,
-                    task: .complete(sampling, maxTokens: request.outputLength),
+                    sampling: sampling, maxTokens: request.outputLength,
                     cacheSalt: "\(name), request \(index)", events: continuation))
         }
         let inbox = llm.engine.inbox
@@ -135,10 +135,12 @@ package struct OfflineRun {
             case .token(let token, let certain):
                 answer.tokens.append(token.id)
                 answer.text += decoder.append(certain)
-            case .finished(let reason, let rest, _, _):
-                answer.text += decoder.append(rest) + decoder.finish()
-                answer.finishReason = reason
-            case .scores:
+            case .finished(let ending):
+                answer.text += decoder.append(ending.rest) + decoder.finish()
+                answer.finishReason = ending.reason
+            case .failed(let error):
+                throw error
+            case .prompt:
                 break
             }
         }

@@ -162,12 +162,14 @@ package struct RoundsRun: Sendable {
             case .token(let token, let piece):
                 answer.append(token.id)
                 text += piece
-            case .finished(let reason, let rest, let usage):
-                guard reason != .abort else { throw NanoFlowError.engineStopped }
+            case .finished(let end):
+                guard end.reason != .abort else { throw NanoFlowError.engineStopped }
                 return Served(
-                    promptTokens: usage.promptTokens, cachedTokens: usage.cachedPromptTokens,
-                    completionTokens: usage.completionTokens, firstTokenSeconds: firstSeconds,
-                    answer: answer, text: text + rest)
+                    promptTokens: end.usage.promptTokens,
+                    cachedTokens: end.usage.cachedPromptTokens,
+                    completionTokens: end.usage.completionTokens,
+                    firstTokenSeconds: firstSeconds, answer: answer, text: text + end.text)
+            case .prompt: break
             }
         }
         throw CancellationError()

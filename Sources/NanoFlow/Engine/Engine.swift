@@ -33,7 +33,7 @@ package final class Engine: Sendable {
     package let history: StepHistory
     /// Where the disk tier's file is and how it is used; nil without one.
     package let diskTierText: String?
-    private let publishedStatus: Locked<EngineStatus>
+    package let monitor: EngineMonitor
     private let unitTimes: UnitTimes
     private let thread: ServiceThread
 
@@ -81,7 +81,8 @@ package final class Engine: Sendable {
         formatCounts = loaded.formatCounts
         let inbox = EngineInbox(
             capacity: configuration.maxQueuedRequests + configuration.maxSequences,
-            tokenCapacity: settings.maxQueuedTokens)
+            tokenCapacity: settings.maxQueuedTokens,
+            maxQueuedSeconds: settings.serving.maxWaitingSeconds)
         self.inbox = inbox
         unitTimes = loaded.unitTimes
         timeline = loaded.timeline
@@ -91,8 +92,8 @@ package final class Engine: Sendable {
         var start = EngineStatus()
         start.blockCount = settings.limits.blockCount
         start.memoryBoundByteCount = settings.budget.totalByteCount
-        let status = Locked(start)
-        publishedStatus = status
+        let monitor = EngineMonitor(start, maxModelLength: settings.limits.sequenceLength)
+        self.monitor = monitor
         let blockNamer = Self.blockNamer(
             configuration, planFingerprint, source, progress: progress)
         let diskTier: DiskTier?
@@ -107,15 +108,22 @@ package final class Engine: Sendable {
         thread = ServiceThread(name: "nano-engine") {
             var loop = EngineLoop(
                 inbox: inbox, pipeline: loaded.pipeline, tokenizer: tokenizer,
-                limits: settings.limits, choice: settings.pipeline, blockNamer: blockNamer,
-                counters: counters, diskTier: diskTier, status: status)
+                settings: settings, blockNamer: blockNamer, counters: counters,
+                diskTier: diskTier, monitor: monitor)
             loop.run()
             loaded.stop()
         }
     }
 
     /// What runs and waits, and what has been counted, after the last step.
-    package var status: EngineStatus { publishedStatus.withLock { $0 } }
+    package var status: EngineStatus { monitor.status }
+
+    /// Seconds for which there has been something to do and none of it has been done.
+    package var secondsWithoutProgress: Double {
+        guard inbox.unfinishedCount > 0 else { return 0 }
+        let since = max(monitor.lastProgress, inbox.lastSubmission)
+        return Double(max(monotonicNanoseconds(), since) - since) / 1e9
+    }
 
     /// Where the execution units' time has gone since they were started.
     package func operationTimes() -> OperationTimes {

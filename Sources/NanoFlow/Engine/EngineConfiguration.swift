@@ -52,6 +52,20 @@ package struct PipelineChoice: Sendable, Hashable {
     }
 }
 
+/// What is asked of an engine that many wait for.
+package struct ServingChoice: Sendable, Hashable {
+    /// Time that the prompts in a step may take, in that of the completions in it; nil: no bound.
+    package var prefillShare: Double?
+    /// Seconds that a request may wait before it begins, and that the requests before it may be
+    /// predicted to take when it comes; nil: any time.
+    package var maxWaitingSeconds: Double?
+
+    package init(prefillShare: Double? = nil, maxWaitingSeconds: Double? = nil) {
+        self.prefillShare = prefillShare
+        self.maxWaitingSeconds = maxWaitingSeconds
+    }
+}
+
 /// What the engine is to use of the machine, and its limits.
 public struct EngineConfiguration: Sendable, Hashable {
     /// nil: int8, but f32 with the portable kernels.
@@ -75,6 +89,8 @@ public struct EngineConfiguration: Sendable, Hashable {
     public var maxQueuedRequests: Int
     /// Tokens of prompts that may run or wait; one prompt of the longest length always may.
     public var maxQueuedTokens = 2 << 20
+    /// What is asked of an engine that many wait for.
+    package var serving = ServingChoice()
     /// Where blocks go that memory has no room for; nil: they are computed anew.
     public var diskTier: DiskTierConfiguration?
     /// Whether the keys and values of finished requests are kept, as long as there is room, for

@@ -14,19 +14,26 @@ package final class EngineInbox: Sendable {
         var unfinishedCount = 0
         var unfinishedTokens = 0
         var isClosed = false
+        var queuedSeconds = 0.0
+        var lastSubmission: UInt64 = 0
     }
 
     private let state = Locked(State())
     private let bell = FutexWord()
     private let capacity: Int
     private let tokenCapacity: Int
+    private let maxQueuedSeconds: Double?
 
     /// Room for `capacity` requests with `tokenCapacity` tokens in their prompts, waiting and running
-    /// together.
-    package init(capacity: Int, tokenCapacity: Int) {
+    /// together, as long as those that wait are predicted to begin within `maxQueuedSeconds`.
+    package init(capacity: Int, tokenCapacity: Int, maxQueuedSeconds: Double? = nil) {
         self.capacity = capacity
         self.tokenCapacity = tokenCapacity
+        self.maxQueuedSeconds = maxQueuedSeconds
     }
+
+    /// ``monotonicNanoseconds()`` when a request last came.
+    package var lastSubmission: UInt64 { state.withLock(\.lastSubmission) }
 
     /// Requests submitted and not finished.
     package var unfinishedCount: Int { state.withLock(\.unfinishedCount) }
@@ -49,7 +56,17 @@ package final class EngineInbox: Sendable {
                 throw NanoFlowError(
                     .queueFull, field: "requests", limit: "\(capacity) at once",
                     given: "\(state.unfinishedCount + requests.count)",
-                    message: "The queue is full: \(capacity) requests are running or waiting.")
+                    message: "The queue is full: \(capacity) requests are running or waiting.",
+                    retryAfter: state.queuedSeconds)
+            }
+            if let maxQueuedSeconds, state.queuedSeconds > maxQueuedSeconds {
+                throw NanoFlowError(
+                    .queueFull, field: "waiting time", limit: "\(maxQueuedSeconds) s",
+                    given: "\(state.queuedSeconds) s",
+                    message: "The requests that wait already need about "
+                        + "\(Int(state.queuedSeconds.rounded(.up))) s, and a request may wait "
+                        + "\(maxQueuedSeconds) s.",
+                    retryAfter: state.queuedSeconds - maxQueuedSeconds)
             }
             let tokens = requests.reduce(0) { $0 + $1.prompt.count }
             guard state.unfinishedTokens + tokens <= tokenCapacity else {
@@ -57,7 +74,8 @@ package final class EngineInbox: Sendable {
                     .queueFull, field: "prompt tokens", limit: "\(tokenCapacity) at once",
                     given: "\(state.unfinishedTokens + tokens)",
                     message: "The queue is full: the prompts that run or wait have "
-                        + "\(state.unfinishedTokens) tokens, and \(tokenCapacity) may.")
+                        + "\(state.unfinishedTokens) tokens, and \(tokenCapacity) may.",
+                    retryAfter: state.queuedSeconds)
             }
             let first = state.nextID
             for (index, request) in requests.enumerated() {
@@ -66,6 +84,7 @@ package final class EngineInbox: Sendable {
             state.nextID += requests.count
             state.unfinishedCount += requests.count
             state.unfinishedTokens += tokens
+            state.lastSubmission = monotonicNanoseconds()
             return first
         }
         ring()
@@ -101,6 +120,11 @@ package final class EngineInbox: Sendable {
             defer { state.messages.removeAll(keepingCapacity: true) }
             return state.messages
         }
+    }
+
+    /// Notes the time that requests which have not begun are predicted to take.
+    func note(queuedSeconds: Double) {
+        state.withLock { $0.queuedSeconds = queuedSeconds }
     }
 
     /// Notes that a request with so many tokens in its prompt has ended.

@@ -16,26 +16,32 @@ struct EngineLoop: ~Copyable {
     private var requests: [SequenceID: ActiveRequest] = [:]
     private var inFlight: Pipeline.Launched?
     private let diskTier: DiskTier?
-    private let publishedStatus: Locked<EngineStatus>
+    private let monitor: EngineMonitor
     private var status: EngineStatus
+    private let serving: ServingChoice
+    private var times = StepForecast()
+    /// When the last step ended, or the engine had nothing to do last.
+    private var lastEnd: UInt64 = 0
+    private var nextTimeoutCheck: UInt64 = 0
 
     init(
-        inbox: EngineInbox, pipeline: Pipeline, tokenizer: Tokenizer, limits: Scheduler.Limits,
-        choice: PipelineChoice, blockNamer: BlockNamer?, counters: StepCounters,
-        diskTier: DiskTier?, status: Locked<EngineStatus>
+        inbox: EngineInbox, pipeline: Pipeline, tokenizer: Tokenizer, settings: EngineSettings,
+        blockNamer: BlockNamer?, counters: StepCounters, diskTier: DiskTier?,
+        monitor: EngineMonitor
     ) {
         self.diskTier = diskTier
-        publishedStatus = status
-        self.status = status.withLock { $0 }
+        self.monitor = monitor
+        status = monitor.status
+        serving = settings.serving
         self.blockNamer = blockNamer
         self.inbox = inbox
         self.pipeline = pipeline
         self.tokenizer = tokenizer
         self.counters = counters
         scheduler = Scheduler(
-            limits, tier: diskTier?.index, runID: .random(in: .min ... .max))
+            settings.limits, tier: diskTier?.index, runID: .random(in: .min ... .max))
         schedulesAhead = true
-        choose(choice)
+        choose(settings.pipeline)
     }
 
     private mutating func choose(_ choice: PipelineChoice) {
@@ -68,9 +74,16 @@ struct EngineLoop: ~Copyable {
             settle(previous)
             inFlight = nil
         }
+        if inFlight == nil { lastEnd = monotonicNanoseconds() }
         admit(inbox.drain())
         endTransfers()
-        let launched = scheduler.schedule().map { launch($0) }
+        endOverdue()
+        let waiting = scheduler.waitingCount
+        let batch = scheduler.schedule { [times, serving] decodes in
+            times.prefillBudget(
+                share: serving.prefillShare, decodes: decodes, waiting: waiting)
+        }
+        let launched = batch.map { launch($0) }
         let previous = inFlight
         inFlight = launched
         if let previous { settle(previous) }
@@ -83,6 +96,7 @@ struct EngineLoop: ~Copyable {
     private mutating func endTransfers() {
         guard let diskTier, scheduler.isMoving else { return }
         for completion in diskTier.drain() {
+            monitor.noteProgress()
             scheduler.end(transfer: completion.ticket, succeeded: completion.outcome == .done)
         }
     }
@@ -90,26 +104,15 @@ struct EngineLoop: ~Copyable {
     private mutating func publish() {
         status.update(scheduler)
         if let diskTier { status.diskChecksumFaults = diskTier.checksumFaults }
-        let status = status
-        publishedStatus.withLock { $0 = status }
+        monitor.status = status
+        inbox.note(queuedSeconds: status.queuedSeconds)
     }
 
     private mutating func admit(_ messages: [EngineInbox.Message]) {
+        if inFlight == nil, !messages.isEmpty { monitor.noteProgress() }
         for message in messages {
             switch message {
-            case .submit(let id, let request):
-                let active = ActiveRequest(request, blockNamer)
-                requests[id] = active
-                switch request.task {
-                case .complete(let parameters, let maxTokens):
-                    scheduler.add(
-                        id, promptCount: request.prompt.count, maxTokens: maxTokens,
-                        endsAtLimit: parameters.endsAtLimit, level: request.priority,
-                        names: active.blockNames)
-                case .score:
-                    scheduler.add(
-                        id, promptCount: request.prompt.count, maxTokens: 1, isScored: true)
-                }
+            case .submit(let id, let request): add(id, request)
             case .abort(let id):
                 if requests[id] != nil { end(id, .abort) }
             case .choose(let choice): choose(choice)
@@ -117,14 +120,52 @@ struct EngineLoop: ~Copyable {
         }
     }
 
+    private mutating func add(_ id: SequenceID, _ request: EngineRequest) {
+        let count = request.prompt.count
+        let completion =
+            request.sampling.endsAtLimit
+            ? request.maxTokens : scheduler.likelyTokens(limit: request.maxTokens)
+        let seconds = times.seconds(promptTokens: count, completionTokens: completion)
+        let active = ActiveRequest(
+            request, blockNamer, endTokens: tokenizer.endOfGenerationTokens,
+            predictedSeconds: seconds ?? 0)
+        requests[id] = active
+        status.queuedSeconds += active.predictedSeconds
+        // Before anything is known, tokens stand for time.
+        let steps =
+            seconds.map { times.steps($0) }
+            ?? Double(count + completion) / Double(scheduler.limits.batchedTokens)
+        scheduler.add(
+            id, promptCount: count, maxTokens: request.maxTokens,
+            scoresPrompt: request.sampling.promptLogprobCount != nil,
+            endsAtLimit: request.sampling.endsAtLimit, level: request.priority,
+            share: request.tenant.map { TenantShare(tenant: $0, steps: steps) },
+            names: active.blockNames)
+    }
+
+    /// Gives up requests that have waited too long to begin; looked at once in a while.
+    private mutating func endOverdue() {
+        guard let limit = serving.maxWaitingSeconds, scheduler.waitingCount > 0 else { return }
+        let now = monotonicNanoseconds()
+        guard now >= nextTimeoutCheck else { return }
+        nextTimeoutCheck = now + 100_000_000
+        let overdue = requests.filter {
+            !$0.value.hasBegun && Double(now &- $0.value.arrival) / 1e9 > limit
+        }
+        for id in overdue.keys.sorted() { fail(id, .waitedTooLong(limit, status.queuedSeconds)) }
+    }
+
     private mutating func launch(_ batch: Batch) -> Pipeline.Launched {
+        let now = monotonicNanoseconds()
         for item in batch.items {
             guard let request = requests[item.sequence], !request.hasBegun else { continue }
-            requests[item.sequence]?.begin(at: item.positions.lowerBound)
+            requests[item.sequence]?.begin(at: item.positions.lowerBound, now: now)
             status.promptTokens += request.prompt.count
             status.cachedPromptTokens += item.positions.lowerBound
+            leaveQueue(request)
             pipeline.tables.begin(
-                slot: item.slot, prompt: request.prompt, sampling: request.slotSampling)
+                slot: item.slot, prompt: request.prompt, sampling: request.sampling,
+                biases: request.biases)
         }
         let launched = pipeline.launch(batch)
         counters.count(batch, nanoBatchCount: launched.nanoBatchCount)
@@ -134,6 +175,7 @@ struct EngineLoop: ~Copyable {
     /// Reads the results of a step, tests the ends, tells the requests.
     private mutating func settle(_ step: Pipeline.Launched) {
         pipeline.wait(for: step)
+        noteTime(of: step.batch)
         for item in step.batch.items {
             guard let names = requests[item.sequence]?.blockNames else { continue }
             scheduler.name(
@@ -145,116 +187,115 @@ struct EngineLoop: ~Copyable {
         for (index, item) in step.batch.items.enumerated() where requests[item.sequence] != nil {
             switch item.logits {
             case .none: break
-            case .last: settleToken(item.sequence, step, index)
+            case .last: settleToken(item.sequence, step, index, row: 0)
             case .all: settleScores(item, step, index)
             }
         }
     }
 
-    private mutating func settleToken(_ id: SequenceID, _ step: Pipeline.Launched, _ item: Int) {
-        let (result, alternatives) = pipeline.result(of: step, item: item)
+    private mutating func noteTime(of batch: Batch) {
+        let now = monotonicNanoseconds()
+        let decodes = batch.items.count { $0.positions.count == 1 && $0.logits == .last }
+        times.add(
+            seconds: Double(now &- lastEnd) / 1e9, decodes: decodes,
+            prefillTokens: batch.tokenCount - decodes)
+        lastEnd = now
+        monitor.noteProgress()
+        monitor.add(StepLoad(batch), now: now)
+        monitor.metrics.add { $0.stepTokens.add(Double(batch.tokenCount)) }
+    }
+
+    private mutating func settleToken(
+        _ id: SequenceID, _ step: Pipeline.Launched, _ item: Int, row: Int
+    ) {
+        let (result, alternatives) = pipeline.result(of: step, item: item, row: row)
         status.generatedTokens += 1
         let token = GeneratedToken(
             id: Int(result.token), bytes: tokenizer.textBytes(of: Int(result.token)),
             logprob: result.logprob.isNaN ? nil : Double(result.logprob),
-            alternatives: alternatives.map {
-                TokenLogprob(token: Int($0.token), logprob: Double($0.logprob))
-            })
-        if let reason = requests[id]?.accept(token, endTokens: tokenizer.endOfGenerationTokens) {
-            end(id, reason)
+            alternatives: alternatives.map(TokenLogprob.init))
+        noteLatency(of: id)
+        if let reason = requests[id]?.accept(token, now: lastEnd) { end(id, reason) }
+    }
+
+    private func noteLatency(of id: SequenceID) {
+        guard let request = requests[id] else { return }
+        let isFirst = request.completionTokens == 0
+        let start = isFirst ? request.arrival : request.lastToken
+        let seconds = Double(lastEnd &- start) / 1e9
+        monitor.metrics.add { values in
+            if isFirst {
+                values.timeToFirstToken.add(seconds)
+            } else {
+                values.interTokenLatency.add(seconds)
+            }
         }
     }
 
     private mutating func settleScores(
         _ item: Batch.Item, _ step: Pipeline.Launched, _ index: Int
     ) {
-        guard let count = requests[item.sequence]?.prompt.count else { return }
+        let id = item.sequence
+        guard let request = requests[id] else { return }
+        let count = request.prompt.count
         for (row, position) in item.positions.enumerated() where position + 1 < count {
-            let (result, _) = pipeline.result(of: step, item: index, row: row)
-            requests[item.sequence]?.scores[position] = result.logprob
+            let (result, alternatives) = pipeline.result(of: step, item: index, row: row)
+            let token = PromptToken(
+                id: Int(result.token), logprob: Double(result.logprob), rank: Int(result.rank),
+                alternatives: alternatives.map(TokenLogprob.init))
+            requests[id]?.score(position + 1, token)
         }
-        if item.positions.upperBound == count { end(item.sequence, .length) }
+        guard item.positions.upperBound == count else { return }
+        requests[id]?.tellScores()
+        if request.maxTokens == 0 {
+            end(id, .length)
+        } else {
+            settleToken(id, step, index, row: item.positions.count - 1)
+        }
     }
 
     private mutating func end(_ id: SequenceID, _ reason: FinishReason) {
-        let request = requests.removeValue(forKey: id)
-        scheduler.end(id, completionTokens: reason == .abort ? nil : request?.completionTokens)
-        inbox.finish(promptTokens: request?.prompt.count ?? 0)
+        guard let request = remove(id, completionCounts: reason != .abort) else { return }
+        let timings = request.timings(now: monotonicNanoseconds())
+        monitor.metrics.add { $0.add(request, reason, timings) }
         // Who hears of the end finds it counted.
         publish()
-        request?.finish(reason)
+        request.finish(reason, timings)
+    }
+
+    private mutating func fail(_ id: SequenceID, _ error: NanoFlowError) {
+        guard let request = remove(id, completionCounts: false) else { return }
+        status.overdueRequests += 1
+        publish()
+        request.fail(error)
+    }
+
+    private mutating func remove(_ id: SequenceID, completionCounts: Bool) -> ActiveRequest? {
+        guard let request = requests.removeValue(forKey: id) else { return nil }
+        let hasCompletion = completionCounts && request.completionTokens > 0
+        scheduler.end(id, completionTokens: hasCompletion ? request.completionTokens : nil)
+        inbox.finish(promptTokens: request.prompt.count)
+        if !request.hasBegun { leaveQueue(request) }
+        return request
+    }
+
+    private mutating func leaveQueue(_ request: ActiveRequest) {
+        // Sums of rounded numbers.
+        status.queuedSeconds = max(0, status.queuedSeconds - request.predictedSeconds)
     }
 }
 
-/// A request in the engine, with what its completion has come to.
-private struct ActiveRequest {
-    let prompt: [Int32]
-    let slotSampling: SlotSampling
-    private(set) var hasBegun = false
-    private var cachedPromptTokens = 0
-    private var blockNamer: BlockNamer?
-    /// By position; the last position's next token is unknown.
-    var scores: [Float]
-    private let task: EngineRequest.Task
-    private let events: AsyncStream<EngineEvent>.Continuation
-    private var stopMatcher: StopMatcher
-    private(set) var completionTokens = 0
-
-    init(_ request: EngineRequest, _ blockNamer: BlockNamer?) {
-        prompt = request.prompt
-        self.blockNamer = blockNamer?.salted(request.cacheSalt)
-        self.blockNamer?.append(request.prompt)
-        task = request.task
-        events = request.events
-        let parameters =
-            switch request.task {
-            case .complete(let parameters, _): parameters
-            case .score: SamplingParameters(temperature: 0)
-            }
-        slotSampling = SlotSampling(
-            parameters, seed: parameters.seed ?? .random(in: .min ... .max),
-            promptCount: prompt.count)
-        stopMatcher = StopMatcher(parameters.stopStrings)
-        switch request.task {
-        case .complete: scores = []
-        case .score: scores = [Float](repeating: 0, count: prompt.count - 1)
-        }
+extension TokenLogprob {
+    fileprivate init(_ pair: TokenLogprobPair) {
+        self.init(token: Int(pair.token), logprob: Double(pair.logprob))
     }
+}
 
-    /// Of the full blocks of all tokens that are known.
-    var blockNames: [BlockName] { blockNamer?.names ?? [] }
-
-    /// Notes that the first step begins at a position: what stands before it was in the cache.
-    mutating func begin(at position: Int) {
-        hasBegun = true
-        cachedPromptTokens = position
-    }
-
-    /// Tells the token; returns why the completion ends with it, if it does.
-    mutating func accept(_ token: GeneratedToken, endTokens: Set<Int>) -> FinishReason? {
-        guard case .complete(let parameters, let maxTokens) = task else { return nil }
-        completionTokens += 1
-        blockNamer?.append(Int32(token.id))
-        if parameters.stopTokens.contains(token.id)
-            || (!parameters.ignoresEndOfSequence && endTokens.contains(token.id))
-        {
-            // An ending token is counted, and is no text.
-            events.yield(.token(token, certain: []))
-            return .stop
-        }
-        let (certain, isMatched) = stopMatcher.append(token.bytes)
-        events.yield(.token(token, certain: certain))
-        if isMatched { return .stop }
-        return completionTokens == maxTokens ? .length : nil
-    }
-
-    consuming func finish(_ reason: FinishReason) {
-        if !scores.isEmpty, reason != .abort { events.yield(.scores(scores)) }
-        let rest = stopMatcher.finish()
-        events.yield(
-            .finished(
-                reason, rest: rest, completionTokens: completionTokens,
-                cachedPromptTokens: cachedPromptTokens))
-        events.finish()
+extension NanoFlowError {
+    fileprivate static func waitedTooLong(_ limit: Double, _ queued: Double) -> NanoFlowError {
+        NanoFlowError(
+            .waitedTooLong, field: "waiting time", limit: "at most \(limit) s", given: "more",
+            message: "The request has waited \(limit) s for its turn, and waits no longer.",
+            retryAfter: queued)
     }
 }

@@ -22,6 +22,7 @@ package struct EngineSettings: Sendable {
     package let threadCount: Int
     package let limits: Scheduler.Limits
     package let pipeline: PipelineChoice
+    package let serving: ServingChoice
     package let budget: MemoryBudget
     package let kvCacheByteCount: Int
     /// Tokens of prompts that run or wait.
@@ -63,6 +64,7 @@ package struct EngineSettings: Sendable {
                     Self.int8)
             }
         pipeline = configuration.pipeline
+        serving = configuration.serving
         threadCount = configuration.threadCount ?? machine.usableThreadCount
         let length = configuration.maxModelLength ?? model.contextLength
         var limits = Scheduler.Limits(
@@ -193,6 +195,12 @@ extension EngineConfiguration {
                 message: "The disk tier keeps blocks by the names that prefix caching gives them; "
                     + "--no-prefix-caching turns that off.")
         }
+        if let share = serving.prefillShare {
+            try Self.check("prefill-share", share, 0.01...1000)
+        }
+        if let seconds = serving.maxWaitingSeconds {
+            try Self.check("max-waiting-time", seconds, 0.001...1e6)
+        }
         if let threadCount { try Self.check("threads", threadCount, 1...1024) }
         if let maxModelLength {
             try Self.check("max-model-len", maxModelLength, 2...model.contextLength)
@@ -207,8 +215,8 @@ extension EngineConfiguration {
         }
     }
 
-    private static func check(
-        _ field: String, _ value: Int, _ range: ClosedRange<Int>
+    private static func check<Value: Comparable>(
+        _ field: String, _ value: Value, _ range: ClosedRange<Value>
     ) throws(NanoFlowError) {
         guard range.contains(value) else {
             throw NanoFlowError(

@@ -12,6 +12,10 @@ package struct EngineStatus: Sendable, Hashable {
     package var promptTokens = 0
     package var cachedPromptTokens = 0
     package var generatedTokens = 0
+    /// Seconds that the machine is predicted to spend on requests that have not begun.
+    package var queuedSeconds = 0.0
+    /// Requests given up since they had waited too long.
+    package var overdueRequests = 0
     /// What has moved between memory and the disk tier.
     package var transfers = BlockCache.Counts()
     /// Blocks that the disk tier has, and has room for; 0 without one.

@@ -6,30 +6,36 @@
 package struct StopMatcher: Sendable {
     private var searches: [StopSearch]
     private var held: [UInt8] = []
+    private let includesStop: Bool
 
-    package init(_ stops: [String]) {
+    /// - Parameters:
+    ///   - stops: What to find.
+    ///   - includesStop: Whether what is found is part of the text.
+    package init(_ stops: [String], includesStop: Bool = false) {
         searches = stops.map { StopSearch(Array($0.utf8)) }
+        self.includesStop = includesStop
     }
 
-    /// Takes the next bytes; returns those that are certain now, and whether a stop string is
-    /// complete: then they are all that comes before it, and the last.
-    package mutating func append(_ bytes: [UInt8]) -> (certain: [UInt8], isMatched: Bool) {
-        guard !searches.isEmpty else { return (bytes, false) }
+    /// Takes the next bytes; returns those that are certain now, and the stop string that is complete,
+    /// if one is: then they are the last.
+    package mutating func append(_ bytes: [UInt8]) -> (certain: [UInt8], stop: String?) {
+        guard !searches.isEmpty else { return (bytes, nil) }
         for byte in bytes {
             held.append(byte)
-            var matchedCount = 0
+            var found: [UInt8] = []
             for index in searches.indices where searches[index].advance(byte) {
-                matchedCount = max(matchedCount, searches[index].stop.count)
+                if searches[index].stop.count > found.count { found = searches[index].stop }
             }
-            if matchedCount > 0 {
+            if !found.isEmpty {
                 defer { held = [] }
-                return (Array(held.dropLast(matchedCount)), true)
+                let certain = includesStop ? held : held.dropLast(found.count)
+                return (Array(certain), String(decoding: found, as: UTF8.self))
             }
         }
         let keptCount = searches.reduce(0) { max($0, $1.matchedCount) }
         let certain = Array(held.dropLast(keptCount))
         held.removeFirst(certain.count)
-        return (certain, false)
+        return (certain, nil)
     }
 
     /// The bytes still held back; the completion ended otherwise.

@@ -10,14 +10,19 @@ package struct SlotTables {
     private let tokens: UnsafeMutablePointer<Int32>  // (slot, sequence length)
     private let blocks: UnsafeMutablePointer<Int32>  // (slot, blocks of a sequence)
     private let samplings: UnsafeMutablePointer<SlotSampling>  // (slot)
+    private let biases: UnsafeMutablePointer<LogitBias>  // (slot, maxBiasCount)
     private let sequenceLength: Int
     private let blocksPerSequence: Int
+
+    /// Biases that a slot has room for.
+    package static let maxBiasCount = 576
 
     package static func byteCount(_ limits: Scheduler.Limits) -> Int {
         let blocks = limits.blocks(for: limits.sequenceLength)
         return MemoryArena.byteCount(Int32.self, limits.sequences * limits.sequenceLength)
             + MemoryArena.byteCount(Int32.self, limits.sequences * blocks)
             + MemoryArena.byteCount(SlotSampling.self, limits.sequences)
+            + MemoryArena.byteCount(LogitBias.self, limits.sequences * maxBiasCount)
     }
 
     package init(_ limits: Scheduler.Limits, arena: MemoryArena) {
@@ -26,11 +31,20 @@ package struct SlotTables {
         tokens = arena.cutFloor(Int32.self, limits.sequences * sequenceLength)
         blocks = arena.cutFloor(Int32.self, limits.sequences * blocksPerSequence)
         samplings = arena.cutFloor(SlotSampling.self, limits.sequences)
+        biases = arena.cutFloor(LogitBias.self, limits.sequences * Self.maxBiasCount)
     }
 
     /// Begins a slot's sequence.
-    package func begin(slot: Int, prompt: [Int32], sampling: SlotSampling) {
+    package func begin(
+        slot: Int, prompt: [Int32], sampling: SlotSampling, biases new: [LogitBias] = []
+    ) {
         precondition(prompt.count <= sequenceLength, "A prompt must fit its slot.")
+        precondition(
+            new.count == sampling.biasCount && new.count <= Self.maxBiasCount,
+            "A sequence's biases must fit its slot.")
+        for (index, bias) in new.enumerated() {
+            (biases + slot * Self.maxBiasCount + index).initialize(to: bias)
+        }
         prompt.withUnsafeBufferPointer { source in
             guard let base = source.baseAddress else { return }
             history(slot).update(from: base, count: source.count)
@@ -57,6 +71,13 @@ package struct SlotTables {
     }
 
     func sampling(_ slot: Int) -> SlotSampling { samplings[slot] }
+
+    /// The biases of the slot that hold for the token behind `count` tokens.
+    func biases(_ slot: Int, at count: Int) -> UnsafeBufferPointer<LogitBias> {
+        let range = samplings[slot].biases(at: count)
+        return UnsafeBufferPointer(
+            start: biases + slot * Self.maxBiasCount + range.lowerBound, count: range.count)
+    }
 }
 
 extension MemoryArena {

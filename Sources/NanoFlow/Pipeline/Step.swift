@@ -288,19 +288,19 @@ final class Step: TiledProgram {
         let count = Int(row.position) + 1
         let sampling = shared.tables.sampling(Int(row.slot))
         let logits = shared.activations.logits.row(index)
+        let alternatives = input.alternatives + index * Sampler.maxAlternatives
         if row.isScored {
-            // The prompt's last position has no next token to score.
-            guard count < sampling.promptCount else { return }
             input.results[index] = shared.scratch[unit].sampler.score(
-                history[count], logits: logits)
+                history[count], alternativeCount: sampling.promptLogprobCount ?? 0,
+                logits: logits, alternatives: alternatives)
             return
         }
         let result =
             row.wantsLogits
             ? shared.scratch[unit].sampler.sample(
-                sampling, logits: logits,
+                sampling, biases: shared.tables.biases(Int(row.slot), at: count), logits: logits,
                 history: UnsafeBufferPointer(start: history, count: count),
-                alternatives: input.alternatives + index * Sampler.maxAlternatives)
+                alternatives: alternatives)
             : RowResult(token: draw(index, head, sampling.uniform(at: count), unit))
         input.results[index] = result
         // The next step embeds it, launched perhaps already.

@@ -39,6 +39,7 @@ struct StepInput {
         var row: Int32
         var slot: Int32
         var position: Int32
+        /// Whether the next token is the prompt's, and is scored; else one is sampled.
         var isScored: Bool
         /// Whether all logits are wanted; else what is kept of each tile is enough.
         var wantsLogits: Bool
@@ -131,10 +132,12 @@ struct StepInput {
         _ row: Int, _ item: Batch.Item, _ tables: SlotTables, _ vocabularyCount: Int
     ) {
         let sampling = tables.sampling(item.slot)
+        let count = Int(rows[row].position) + 1
         logitRows[logitRowCount] = LogitRow(
             row: Int32(row), slot: Int32(item.slot), position: rows[row].position,
-            isScored: item.logits == .all,
-            wantsLogits: item.logits == .all || sampling.wantsLogits(of: vocabularyCount),
+            isScored: item.logits == .all && count < sampling.promptCount,
+            wantsLogits: item.logits == .all
+                || sampling.wantsLogits(of: vocabularyCount, at: count),
             inverseTemperature: sampling.inverseTemperature)
         logitRowCount += 1
     }

@@ -14,6 +14,8 @@ public struct NanoFlowError: Error, Sendable, Hashable, CustomStringConvertible 
         case contextLengthExceeded
         /// The queue of waiting requests is full; try again later.
         case queueFull
+        /// The request has waited too long for its turn; try again later.
+        case waitedTooLong
         /// The engine is shutting down or has stopped.
         case engineStopped
     }
@@ -26,12 +28,16 @@ public struct NanoFlowError: Error, Sendable, Hashable, CustomStringConvertible 
     public let limit: String
     /// What was given.
     public let given: String
+    /// Seconds after which to try again, as far as that is known.
+    public let retryAfter: Double?
     /// A whole sentence; made of the other fields unless the thrower knew better.
     public let description: String
 
     package init(
-        _ code: Code, field: String, limit: String = "", given: String = "", message: String? = nil
+        _ code: Code, field: String, limit: String = "", given: String = "", message: String? = nil,
+        retryAfter: Double? = nil
     ) {
+        self.retryAfter = retryAfter
         self.code = code
         self.field = field
         self.limit = limit

@@ -1,6 +1,6 @@
 /// How the tokens of one completion are chosen, and when it ends.
 ///
-/// The order is: penalties on the logits, temperature, min-p, top-k, top-p, then one draw.
+/// The order is: biases and penalties on the logits, temperature, min-p, top-k, top-p, then one draw.
 /// Temperature 0 takes the largest logit (the smallest id among equals) and ignores the last four.
 public struct SamplingParameters: Sendable, Hashable {
     /// Divides the logits, 0...100; 0 is greedy.
@@ -25,14 +25,23 @@ public struct SamplingParameters: Sendable, Hashable {
     public var maxTokens: Int?
     /// Token ids that end the completion, beside the model's own end-of-sequence tokens.
     public var stopTokens: [Int]
-    /// Texts that end the completion; they are not part of it.
+    /// Texts that end the completion; they are not part of it, unless ``includesStop`` says so.
     public var stopStrings: [String]
+    /// Whether the stop string or stop token that ended the completion is part of its text.
+    public var includesStop = false
+    /// Nothing but the limit ends the completion before it has so many tokens.
+    public var minTokens = 0
+    /// Added to the logits of these token ids before anything else, -100...100 each.
+    public var logitBias: [Int: Double] = [:]
     /// Goes on after end-of-sequence tokens; for benchmarks.
     public var ignoresEndOfSequence: Bool
     /// How many alternatives to give, 0...20, beside each token's log-probability; nil: neither.
     ///
     /// They are under the model's own distribution, before penalties and temperature.
     public var logprobCount: Int?
+    /// As ``logprobCount``, for the tokens of the prompt; then none of them is taken from the cache, and
+    /// ``maxTokens`` may be 0.
+    public var promptLogprobCount: Int?
 
     /// The defaults sample from the model's own distribution until it ends or the context is full.
     public init(
@@ -63,9 +72,21 @@ extension SamplingParameters {
         ignoresEndOfSequence && stopTokens.isEmpty && stopStrings.isEmpty
     }
 
+    /// Changes of logits: first those of the tokens that would end the completion early, which are as
+    /// many as `earlyCount` says.
+    package func biases(endTokens: Set<Int>) -> (all: [LogitBias], earlyCount: Int) {
+        var early: Set<Int> = minTokens > 0 ? Set(stopTokens) : []
+        if minTokens > 0, !ignoresEndOfSequence { early.formUnion(endTokens) }
+        let ruledOut = early.sorted().map { LogitBias(token: Int32($0), value: -.infinity) }
+        let biased = logitBias.sorted { $0.key < $1.key }
+            .map { LogitBias(token: Int32($0.key), value: Float($0.value)) }
+        return (ruledOut + biased, ruledOut.count)
+    }
+
     package static let maxStopCount = 16
     package static let maxStopByteCount = 1024
     package static let maxLogprobCount = 20
+    package static let maxBiasCount = 512
 
     /// Throws ``NanoFlowError`` with the field, the limit and the value given.
     package func validate(vocabularyCount: Int) throws(NanoFlowError) {
@@ -78,11 +99,20 @@ extension SamplingParameters {
         try Self.check("presence_penalty", presencePenalty, -2...2)
         try Self.check("frequency_penalty", frequencyPenalty, -2...2)
         if let maxTokens {
-            try Self.check("max_tokens", Double(maxTokens), 1...Double(Int32.max))
+            let fewest = promptLogprobCount == nil ? 1.0 : 0
+            try Self.check("max_tokens", Double(maxTokens), fewest...Double(Int32.max))
         }
+        try Self.check(
+            "min_tokens", Double(minTokens), 0...Double(maxTokens ?? Int(Int32.max)),
+            maxTokens.map { "0 to max_tokens, which is \($0)" })
         if let logprobCount {
             try Self.check("logprobs", Double(logprobCount), 0...Double(Self.maxLogprobCount))
         }
+        if let promptLogprobCount {
+            try Self.check(
+                "prompt_logprobs", Double(promptLogprobCount), 0...Double(Self.maxLogprobCount))
+        }
+        try validateBiases(vocabularyCount: vocabularyCount)
         let stops = stopTokens.count + stopStrings.count
         try Self.check("stop", Double(stops), 0...Double(Self.maxStopCount), "at most 16 entries")
         for token in stopTokens {
@@ -92,6 +122,18 @@ extension SamplingParameters {
             throw NanoFlowError(
                 .invalidRequest, field: "stop", limit: "1 to \(Self.maxStopByteCount) bytes each",
                 given: "\(text.utf8.count) bytes")
+        }
+    }
+
+    private func validateBiases(vocabularyCount: Int) throws(NanoFlowError) {
+        try Self.check(
+            "logit_bias", Double(logitBias.count), 0...Double(Self.maxBiasCount),
+            "at most \(Self.maxBiasCount) entries")
+        for (token, bias) in logitBias {
+            try Self.check("logit_bias", bias, -100...100)
+            try Self.check(
+                "logit_bias", Double(token), 0...Double(vocabularyCount - 1),
+                "token ids from 0 to \(vocabularyCount - 1)")
         }
     }
 

@@ -11,11 +11,12 @@ package struct Sampler {
     private let kernels: Kernels
     // Occurrences in the completion; `seenMark` is added to any token that was seen at all.
     private let occurrences: UnsafeMutableBufferPointer<Int32>  // (vocabulary)
-    private let touched: UnsafeMutableBufferPointer<PenalisedToken>  // (vocabulary)
+    private let touched: UnsafeMutableBufferPointer<ChangedLogit>  // (biases + vocabulary)
     private let tiles: UnsafeMutableBufferPointer<LogitTile>  // (tile of the vocabulary)
     private let truncated: TruncatedDraw
 
-    private struct PenalisedToken {
+    /// A logit as it was.
+    private struct ChangedLogit {
         var token: Int32
         var logit: Float
     }
@@ -28,7 +29,8 @@ package struct Sampler {
     /// Bytes of scratch memory that a sampler cuts.
     package static func byteCount(vocabularyCount: Int) -> Int {
         MemoryArena.byteCount(Int32.self, vocabularyCount)
-            + MemoryArena.byteCount(PenalisedToken.self, vocabularyCount)
+            + MemoryArena.byteCount(
+                ChangedLogit.self, vocabularyCount + SlotTables.maxBiasCount)
             + TruncatedDraw.byteCount(vocabularyCount: vocabularyCount)
             + MemoryArena.byteCount(
                 LogitTile.self, LogitTiles.count(vocabularyCount: vocabularyCount))
@@ -38,29 +40,47 @@ package struct Sampler {
         self.vocabularyCount = vocabularyCount
         self.kernels = kernels
         occurrences = arena.cut(Int32.self, count: vocabularyCount)
-        touched = arena.cut(PenalisedToken.self, count: vocabularyCount)
+        touched = arena.cut(
+            ChangedLogit.self, count: vocabularyCount + SlotTables.maxBiasCount)
         tiles = arena.cut(
             LogitTile.self, count: LogitTiles.count(vocabularyCount: vocabularyCount))
         truncated = TruncatedDraw(vocabularyCount: vocabularyCount, arena: arena)
     }
 
-    /// The log-probability of `token`.
-    package func score(_ token: Int32, logits: UnsafeMutablePointer<Float>) -> RowResult {
-        let logprob = Self.reported(logits[Int(token)] - logNormalizer(logits))
-        return RowResult(token: token, logprob: logprob)
+    /// The log-probability of `token`, its rank, and the likeliest tokens of its place.
+    ///
+    /// - Parameters:
+    ///   - token: The one that stands there.
+    ///   - alternativeCount: How many of the likeliest to give.
+    ///   - logits: (vocabulary).
+    ///   - alternatives: Room for ``maxAlternatives``.
+    /// - Returns: The token, its log-probability and its rank.
+    package func score(
+        _ token: Int32, alternativeCount: Int, logits: UnsafeMutablePointer<Float>,
+        alternatives: UnsafeMutablePointer<TokenLogprobPair>
+    ) -> RowResult {
+        let normalizer = logNormalizer(logits)
+        let own = logits[Int(token)]
+        var result = RowResult(token: token, logprob: Self.reported(own - normalizer), rank: 1)
+        for other in 0..<vocabularyCount where logits[other] > own { result.rank += 1 }
+        result.alternativeCount = Int32(
+            mostLikely(alternativeCount, logits, normalizer, into: alternatives))
+        return result
     }
 
     /// Draws the token that follows `history`.
     ///
     /// - Parameters:
     ///   - sampling: How to draw.
+    ///   - biases: Of the tokens whose logits are changed first.
     ///   - logits: (vocabulary); as they were when this returns.
     ///   - history: The sequence's tokens up to the position whose logits these are.
     ///   - alternatives: Room for ``maxAlternatives``; filled as the sampling asks.
     /// - Returns: The token, and its log-probability where the sampling asks for it.
     package func sample(
-        _ sampling: SlotSampling, logits: UnsafeMutablePointer<Float>,
-        history: UnsafeBufferPointer<Int32>, alternatives: UnsafeMutablePointer<TokenLogprobPair>
+        _ sampling: SlotSampling, biases: UnsafeBufferPointer<LogitBias>,
+        logits: UnsafeMutablePointer<Float>, history: UnsafeBufferPointer<Int32>,
+        alternatives: UnsafeMutablePointer<TokenLogprobPair>
     ) -> RowResult {
         var result = RowResult()
         var normalizer: Float = 0
@@ -69,10 +89,18 @@ package struct Sampler {
             result.alternativeCount = Int32(
                 mostLikely(count, logits, normalizer, into: alternatives))
         }
-        let touchedCount = sampling.hasPenalties ? penalise(sampling, logits, history) : 0
+        for (index, bias) in biases.enumerated() {
+            touched[index] = ChangedLogit(token: bias.token, logit: logits[Int(bias.token)])
+            logits[Int(bias.token)] += bias.value
+        }
+        var touchedCount = biases.count
+        if sampling.hasPenalties {
+            touchedCount = penalise(sampling, logits, history, touchedCount: touchedCount)
+        }
         result.token = draw(sampling, logits, position: history.count)
-        for index in 0..<touchedCount {
-            logits[Int(touched[index].token)] = touched[index].logit
+        // A token may have been changed twice: back to what it was first.
+        for entry in touched[..<touchedCount].reversed() {
+            logits[Int(entry.token)] = entry.logit
         }
         if sampling.logprobCount != nil {
             result.logprob = Self.reported(logits[Int(result.token)] - normalizer)
@@ -116,22 +144,23 @@ package struct Sampler {
         return filled
     }
 
-    /// Changes the logits of the tokens in `history`; keeps the old ones in `touched`.
+    /// Changes the logits of the tokens in `history`; keeps the old ones in `touched`, behind those
+    /// that are there; returns how many are.
     private func penalise(
         _ sampling: SlotSampling, _ logits: UnsafeMutablePointer<Float>,
-        _ history: UnsafeBufferPointer<Int32>
+        _ history: UnsafeBufferPointer<Int32>, touchedCount: Int
     ) -> Int {
-        var count = 0
+        var count = touchedCount
         for (position, token) in history.enumerated() {
             let index = Int(token)
             if occurrences[index] == 0 {
                 occurrences[index] = Self.seenMark
-                touched[count] = PenalisedToken(token: token, logit: logits[index])
+                touched[count] = ChangedLogit(token: token, logit: logits[index])
                 count += 1
             }
             if position >= sampling.promptCount { occurrences[index] += 1 }
         }
-        for entry in touched[..<count] {
+        for entry in touched[touchedCount..<count] {
             let index = Int(entry.token)
             let times = occurrences[index] - Self.seenMark
             occurrences[index] = 0

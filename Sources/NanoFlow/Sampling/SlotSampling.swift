@@ -13,6 +13,13 @@ package struct SlotSampling: Sendable, Hashable {
     package var promptCount: Int
     /// Alternatives to report beside the token's own log-probability; nil: no log-probabilities.
     package var logprobCount: Int?
+    /// As ``logprobCount``, for the tokens of the prompt.
+    package var promptLogprobCount: Int?
+    /// The slot's biases, and those at their beginning that hold for the completion's first
+    /// ``minTokens`` tokens alone.
+    package var biasCount = 0
+    package var earlyBiasCount = 0
+    package var minTokens: Int
 
     package init(_ parameters: SamplingParameters, seed: UInt64, promptCount: Int) {
         temperature = Float(parameters.temperature)
@@ -25,6 +32,13 @@ package struct SlotSampling: Sendable, Hashable {
         self.seed = seed
         self.promptCount = promptCount
         logprobCount = parameters.logprobCount
+        promptLogprobCount = parameters.promptLogprobCount
+        minTokens = parameters.minTokens
+    }
+
+    /// The slot's biases that hold for the token behind `count` tokens of prompt and completion.
+    package func biases(at count: Int) -> Range<Int> {
+        (count - promptCount < minTokens ? 0 : earlyBiasCount)..<biasCount
     }
 
     /// 1 / temperature; 0, greedy, also where that is no number.
@@ -38,9 +52,10 @@ package struct SlotSampling: Sendable, Hashable {
         minP == 0 && topP >= 1 && (topK == 0 || topK >= vocabularyCount)
     }
 
-    /// Whether all logits of a row are needed; else what the LM head keeps of each tile is enough.
-    func wantsLogits(of vocabularyCount: Int) -> Bool {
-        hasPenalties || logprobCount != nil
+    /// Whether all logits of the row behind `count` tokens are needed; else what the LM head keeps of
+    /// each tile is enough.
+    func wantsLogits(of vocabularyCount: Int, at count: Int) -> Bool {
+        hasPenalties || logprobCount != nil || !biases(at: count).isEmpty
             || (inverseTemperature > 0 && !keepsAll(of: vocabularyCount))
     }
 
@@ -63,12 +78,25 @@ package struct SlotSampling: Sendable, Hashable {
     }
 }
 
+/// What is added to a token's logit before anything else changes it; -infinity rules it out.
+package struct LogitBias: Sendable, Hashable {
+    package let token: Int32
+    package let value: Float
+
+    package init(token: Int32, value: Float) {
+        self.token = token
+        self.value = value
+    }
+}
+
 /// What sampling or scoring one row of logits gave.
 package struct RowResult: Sendable {
     /// The sampled token, or the scored one.
     package var token: Int32 = 0
     /// Its log-probability under the model's own distribution; NaN where nobody asked.
     package var logprob: Float = .nan
+    /// Of a scored token: its place among all tokens by likelihood, from 1.
+    package var rank: Int32 = 0
     /// Alternatives written behind it in the step's table.
     package var alternativeCount: Int32 = 0
 }

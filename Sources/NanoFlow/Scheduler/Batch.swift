@@ -11,7 +11,7 @@ package struct Batch: Sendable {
         case none
         /// The last one; a token is sampled from it.
         case last
-        /// All whose next token is known; each next token is scored.
+        /// All: each next token that the prompt has is scored, and behind its last one is sampled.
         case all
     }
 

@@ -15,6 +15,11 @@ struct FormingBatch {
 
     var hasRoom: Bool { tokenBudget > 0 && logitBudget > 0 }
 
+    /// Takes no more than so many tokens from now on.
+    mutating func limitTokens(_ count: Int?) {
+        tokenBudget = min(tokenBudget, count ?? tokenBudget)
+    }
+
     func contains(_ id: SequenceID) -> Bool { members.contains(id) }
 
     mutating func append(_ item: Batch.Item) {

@@ -27,7 +27,9 @@ struct ScheduledSequence {
     let key: SequenceKey
     let promptCount: Int
     let endCount: Int
-    let isScored: Bool
+    /// Whether the prompt's own tokens are scored, so that all of them are computed.
+    let scoresPrompt: Bool
+    private var hasScoredPrompt = false
     /// Nothing but the limit ends it.
     let endsAtLimit: Bool
     var state = State.waiting
@@ -53,17 +55,20 @@ struct ScheduledSequence {
     var predictedTokens: Int?
 
     init(
-        key: SequenceKey, promptCount: Int, maxTokens: Int, isScored: Bool, endsAtLimit: Bool,
+        key: SequenceKey, promptCount: Int, maxTokens: Int, scoresPrompt: Bool, endsAtLimit: Bool,
         names: [BlockName]
     ) {
         self.key = key
         self.promptCount = promptCount
-        self.isScored = isScored
+        self.scoresPrompt = scoresPrompt
         self.endsAtLimit = endsAtLimit
         self.names = names
         tokenCount = promptCount
-        endCount = promptCount + (isScored ? 1 : maxTokens)
+        endCount = promptCount + max(1, maxTokens)
     }
+
+    /// Whether tokens of the prompt are still to be scored.
+    var isScoring: Bool { scoresPrompt && !hasScoredPrompt }
 
     var isRunning: Bool { state == .running }
 
@@ -75,7 +80,7 @@ struct ScheduledSequence {
 
     /// The names of blocks that need not be computed: all but the last token's.
     func reusableNames(_ blockSize: Int) -> ArraySlice<BlockName> {
-        isScored ? [] : names.prefix((tokenCount - 1) / blockSize)
+        isScoring ? [] : names.prefix((tokenCount - 1) / blockSize)
     }
 
     /// Begins to run, with the blocks that it has got, the last of which may be its tail.
@@ -101,8 +106,11 @@ struct ScheduledSequence {
         computedCount = end
         toldCount = blocks.count
         lastStep = step
-        // The token that this step samples; for a scored sequence it only marks the end.
-        if reachesEnd { tokenCount += 1 }
+        // The token that this step samples; where none is wanted it only marks the end.
+        if reachesEnd {
+            tokenCount += 1
+            hasScoredPrompt = true
+        }
     }
 }
 

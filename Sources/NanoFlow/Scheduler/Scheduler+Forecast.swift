@@ -62,7 +62,7 @@ extension Scheduler {
         of sequence: ScheduledSequence, _ id: SequenceID, among count: Int
     ) -> Int {
         let limit = sequence.endCount - sequence.promptCount
-        guard !sequence.isScored, !sequence.endsAtLimit else { return limit }
+        guard !sequence.endsAtLimit else { return limit }
         let sampled = sequence.sampledCount
         let length =
             lengths.quantile(
@@ -73,6 +73,12 @@ extension Scheduler {
 }
 
 extension Scheduler {
+    /// How long a completion with such a limit is before anything is known of it: the middle of the last
+    /// ones.
+    package func likelyTokens(limit: Int) -> Int {
+        min(limit, lengths.quantile(0.5, longerThan: 0) ?? Self.assumedTokens)
+    }
+
     /// What has happened since the start, and what is expected.
     package struct Counts: Sendable, Hashable {
         /// Times that a sequence gave up its blocks for another.

@@ -33,11 +33,11 @@ extension Scheduler {
 
     /// Keeps what a sequence that gives up its blocks has computed beyond the full ones.
     ///
-    /// A scored one keeps nothing: its logits are wanted in one go.
+    /// One whose prompt is being scored keeps nothing: its logits are wanted in one go.
     mutating func leaveTail(
         of sequence: ScheduledSequence, _ id: SequenceID
     ) -> ScheduledSequence.Tail? {
-        guard cache.tier != nil, !sequence.isScored, let block = sequence.blocks.last,
+        guard cache.tier != nil, !sequence.isScoring, let block = sequence.blocks.last,
             sequence.computedCount % limits.blockSize > 0
         else { return nil }
         let name = BlockName(leftBy: id, count: sequence.computedCount, runID: runID)

@@ -64,6 +64,7 @@ package struct Scheduler {
     private var returningSlots: [(step: Int, slot: Int)] = []
     var cache: BlockCache
     private(set) var lengths = CompletionLengths()
+    private var tenants = TenantTurns()
     package private(set) var counts = Counts()
 
     /// - Parameters:
@@ -103,24 +104,26 @@ package struct Scheduler {
     /// - Parameters:
     ///   - id: A name that no sequence has had before.
     ///   - promptCount: Tokens known beforehand, at least 1.
-    ///   - maxTokens: Tokens to sample at most, at least 1; ignored where `isScored`.
-    ///   - isScored: Nothing is sampled; the prompt's own tokens are scored, so that all of them are
-    ///     computed.
+    ///   - maxTokens: Tokens to sample at most, at least 1, or 0 where `scoresPrompt`.
+    ///   - scoresPrompt: The prompt's own tokens are scored, so that all of them are computed.
     ///   - endsAtLimit: Nothing ends it before `maxTokens`.
     ///   - level: Of priority; those of lower levels go first, see ``SequenceKey``.
+    ///   - share: Whose it is among those who share the machine, and what it costs; nil: nobody's.
     ///   - names: Of the prompt's full blocks; none: nothing is used again.
     package mutating func add(
-        _ id: SequenceID, promptCount: Int, maxTokens: Int, isScored: Bool = false,
-        endsAtLimit: Bool = false, level: Int = 0, names: [BlockName] = []
+        _ id: SequenceID, promptCount: Int, maxTokens: Int, scoresPrompt: Bool = false,
+        endsAtLimit: Bool = false, level: Int = 0, share: TenantShare? = nil,
+        names: [BlockName] = []
     ) {
         precondition(sequences[id] == nil, "Sequence \(id) was added twice.")
         precondition(
-            promptCount > 0 && maxTokens > 0
-                && promptCount + (isScored ? 0 : maxTokens) <= limits.sequenceLength,
+            promptCount > 0 && maxTokens >= (scoresPrompt ? 0 : 1)
+                && promptCount + max(1, maxTokens) <= limits.sequenceLength,
             "A sequence must fit the context; validation comes before.")
         sequences[id] = ScheduledSequence(
-            key: SequenceKey(step: step, level: level, id: id), promptCount: promptCount,
-            maxTokens: maxTokens, isScored: isScored, endsAtLimit: endsAtLimit, names: names)
+            key: SequenceKey(step: tenants.turn(of: share, step: step), level: level, id: id),
+            promptCount: promptCount, maxTokens: maxTokens, scoresPrompt: scoresPrompt,
+            endsAtLimit: endsAtLimit, names: names)
         waiting.insert(id, at: place(of: id, in: waiting))
     }
 
@@ -165,7 +168,7 @@ package struct Scheduler {
         if fetching.remove(id) != nil { cache.abandonFetch(for: id) }
         if let tail = sequence.tail { cache.forget(tail.name) }
         cache.giveBack(sequence.blocks, after: sequence.lastStep, completedStep: completedStep)
-        if let completionTokens, !sequence.isScored {
+        if let completionTokens {
             observe(completionTokens: completionTokens, predicted: sequence.predictedTokens)
         }
         guard let slot = sequence.slot else { return }
@@ -216,11 +219,16 @@ package struct Scheduler {
 
     /// Forms the next batch; nil when no sequence can go on before a step in flight completes, or a
     /// transfer ends.
-    package mutating func schedule() -> Batch? {
+    ///
+    /// - Parameter prefillBudget: Tokens of prompts that may go beside so many decodes; nil: all that
+    ///   there is room for.
+    /// - Returns: The batch, with at least one item.
+    package mutating func schedule(prefillBudget: (Int) -> Int? = { _ in nil }) -> Batch? {
         var forming = FormingBatch(
             step: step + 1, tokenBudget: tokenBudget, logitBudget: limits.logitRows)
         // Decodes first: they are short and someone is waiting for each.
         for id in running where isDecode(id) { extend(id, &forming) }
+        forming.limitTokens(prefillBudget(forming.batch.items.count))
         for id in running where !isDecode(id) { extend(id, &forming) }
         if forming.shortage == 0 { admit(&forming) }
         counts.mostUsedBlocks = max(counts.mostUsedBlocks, cache.pool.usedCount)
@@ -277,9 +285,11 @@ package struct Scheduler {
             return
         }
         var count = min(sequence.remainingCount, forming.tokenBudget)
-        if sequence.isScored { count = min(count, forming.logitBudget) }
+        if sequence.isScoring { count = min(count, forming.logitBudget) }
         let reachesEnd = sequence.computedCount + count == sequence.tokenCount
-        guard count > 0, sequence.isScored || !reachesEnd || forming.logitBudget > 0 else { return }
+        guard count > 0, sequence.isScoring || !reachesEnd || forming.logitBudget > 0 else {
+            return
+        }
 
         let end = sequence.computedCount + count
         let missing = limits.blocks(for: end) - sequence.blocks.count
@@ -294,7 +304,7 @@ package struct Scheduler {
         let item = Batch.Item(
             sequence: id, slot: sequence.slot ?? 0,
             positions: sequence.computedCount..<end,
-            logits: sequence.isScored ? .all : reachesEnd ? .last : .none,
+            logits: sequence.isScoring ? .all : reachesEnd ? .last : .none,
             firstNewBlock: told, newBlocks: sequence.blocks[told...])
         sequence.advance(to: end, reachesEnd: reachesEnd, step: forming.batch.step)
         sequences[id] = sequence

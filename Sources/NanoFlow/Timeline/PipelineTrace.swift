@@ -23,8 +23,9 @@ package struct PipelineTrace: Sendable {
     package let unitCount: Int
     /// By unit, and then by time.
     package let events: [Event]
-    /// Nano-batches of each step.
+    /// Nano-batches and tokens of each step.
     package let nanoBatchCounts: [Int]
+    package let tokenCounts: [Int]
 
     /// Reads what the timeline still holds in whole of the last steps that the history knows.
     package init(
@@ -32,8 +33,9 @@ package struct PipelineTrace: Sendable {
     ) {
         self.unitCount = unitCount
         let raw = (0..<unitCount).map { timeline.events(unit: $0) }
-        let steps = Self.wholeSteps(history.steps.suffix(lastSteps), raw)
+        let steps = Self.wholeSteps(history.steps, raw).suffix(lastSteps).map { $0 }
         nanoBatchCounts = steps.map { $0.arranged.graph.layout.nanoBatchCount }
+        tokenCounts = steps.map { $0.arranged.graph.layout.rowCount }
         let places = Dictionary(
             uniqueKeysWithValues: steps.enumerated().map { ($1.program, $0) })
         let works = steps.map { step in
@@ -63,7 +65,7 @@ package struct PipelineTrace: Sendable {
 
     /// Those of which no unit's ring has lost the beginning.
     private static func wholeSteps(
-        _ steps: some Sequence<StepHistory.Entry>, _ events: [[Timeline.Event]]
+        _ steps: [StepHistory.Entry], _ events: [[Timeline.Event]]
     ) -> [StepHistory.Entry] {
         let tiles = events.joined().reduce(into: [UInt32: Int]()) {
             $0[$1.program, default: 0] += $1.tileCount

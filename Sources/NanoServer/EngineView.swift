@@ -1,0 +1,165 @@
+import NanoFlow
+
+/// The answer of `GET /nanoflow/engine`: the engine as it is now, for the page and for people.
+struct EngineView: Encodable {
+    struct Requests: Encodable {
+        let running: Int
+        let waiting: Int
+    }
+
+    struct Blocks: Encodable {
+        let total: Int
+        let used: Int
+        @ExplicitNull var predictedPeak: Int?
+        let blockSize: Int
+
+        private enum CodingKeys: String, CodingKey {
+            case total, used
+            case predictedPeak = "predicted_peak"
+            case blockSize = "block_size"
+        }
+    }
+
+    struct Tokens: Encodable {
+        let prompt: Int
+        let cached: Int
+        let generated: Int
+    }
+
+    struct Utilisation: Encodable {
+        let arithmetic: Double
+        let memory: Double
+    }
+
+    let model: String
+    let version = NanoServer.version
+    let kernel: String
+    let precision: String
+    let kvPrecision: String
+    let threads: Int
+    let maxModelLength: Int
+    let uptimeSeconds: Double
+    let requests: Requests
+    let blocks: Blocks
+    let tokens: Tokens
+    let steps: Int
+    let tokensPerSecond: Double
+    @ExplicitNull var optimalRatio: Double?
+    @ExplicitNull var utilisation: Utilisation?
+
+    private enum CodingKeys: String, CodingKey {
+        case model, version, kernel, precision, threads, requests, tokens, steps, utilisation
+        case kvPrecision = "kv_precision"
+        case maxModelLength = "max_model_len"
+        case uptimeSeconds = "uptime_seconds"
+        case blocks = "kv_blocks"
+        case tokensPerSecond = "tokens_per_second"
+        case optimalRatio = "optimal_ratio"
+    }
+
+    init(_ engine: Engine, modelName: String, uptimeSeconds: Double) {
+        let (status, rates) = (engine.status, engine.rates)
+        model = modelName
+        kernel = engine.kernelName
+        precision = engine.settings.precision.rawValue
+        kvPrecision = engine.settings.kvPrecision.rawValue
+        threads = engine.settings.threadCount
+        maxModelLength = engine.settings.limits.sequenceLength
+        self.uptimeSeconds = uptimeSeconds
+        requests = Requests(running: status.runningRequests, waiting: status.waitingRequests)
+        blocks = Blocks(
+            total: status.blockCount, used: status.usedBlocks,
+            predictedPeak: status.runningRequests > 0
+                ? status.scheduler.predictedPeakBlocks : nil,
+            blockSize: engine.settings.limits.blockSize)
+        tokens = Tokens(
+            prompt: status.promptTokens, cached: status.cachedPromptTokens,
+            generated: status.generatedTokens)
+        steps = engine.counters.sums.steps
+        tokensPerSecond = rates.tokensPerSecond
+        optimalRatio = rates.optimalRatio
+        if let arithmetic = rates.arithmetic, let memory = rates.memory {
+            utilisation = Utilisation(arithmetic: arithmetic, memory: memory)
+        }
+    }
+}
+
+/// The answer of `GET /nanoflow/timeline`: what the execution units ran in the last steps.
+struct TimelineView: Encodable {
+    struct Step: Encodable {
+        let nanoBatches: Int
+        let tokens: Int
+
+        private enum CodingKeys: String, CodingKey {
+            case tokens
+            case nanoBatches = "nano_batches"
+        }
+    }
+
+    struct Event: Encodable {
+        let unit: Int
+        /// Seconds since the first event.
+        let start: Double
+        let end: Double
+        let step: Int
+        let operation: String
+        @ExplicitNull var layer: Int?
+        let nanoBatch: Int
+        let resource: String
+        let operations: Double
+        let bytes: Double
+
+        private enum CodingKeys: String, CodingKey {
+            case unit, start, end, step, operation, layer, resource, operations, bytes
+            case nanoBatch = "nano_batch"
+        }
+
+        init(_ event: PipelineTrace.Event) {
+            unit = event.unit
+            start = event.start
+            end = event.end
+            step = event.step
+            operation = event.kind.rawValue
+            layer = event.layer
+            nanoBatch = event.nanoBatch
+            resource = event.kind.resource.rawValue
+            operations = event.work.operations
+            bytes = event.work.bytes
+        }
+    }
+
+    static let maxSteps = 16
+    /// Events that are told at most: a picture has no room for more, and each costs time to write.
+    private static let maxEvents = 8000
+
+    let units: Int
+    let durationSeconds: Double
+    let steps: [Step]
+    let events: [Event]
+
+    private enum CodingKeys: String, CodingKey {
+        case units, steps, events
+        case durationSeconds = "duration_seconds"
+    }
+
+    private static func trace(of engine: Engine, _ lastSteps: Int) -> PipelineTrace {
+        PipelineTrace(
+            engine.timeline, engine.history, unitCount: engine.settings.threadCount,
+            lastSteps: lastSteps)
+    }
+
+    init(_ engine: Engine, lastSteps: Int) {
+        var trace = Self.trace(of: engine, lastSteps)
+        var count = lastSteps
+        while trace.events.count > Self.maxEvents, count > 1 {
+            count = max(1, count * Self.maxEvents / trace.events.count)
+            trace = Self.trace(of: engine, count)
+        }
+        units = trace.unitCount
+        steps = zip(trace.nanoBatchCounts, trace.tokenCounts).map {
+            Step(nanoBatches: $0, tokens: $1)
+        }
+        events = trace.events.map(Event.init)
+        durationSeconds = trace.events.map(\.end).max() ?? 0
+    }
+}

@@ -1,0 +1,76 @@
+import HTTPTypes
+import Hummingbird
+import NIOCore
+
+/// What of a request is read at all.
+struct ServerLimits: Sendable {
+    let maxBodyByteCount: Int
+    /// Time for a body to arrive in whole.
+    let bodyDuration: Duration
+
+    private static let maxHeaderFieldCount = 256
+    private static let maxHeaderByteCount = 32 << 10
+
+    /// - Throws: ``RequestError/headersTooLarge``.
+    func check(_ headers: HTTPFields) throws(RequestError) {
+        let byteCount = headers.reduce(0) { $0 + $1.name.rawName.utf8.count + $1.value.utf8.count }
+        guard headers.count <= Self.maxHeaderFieldCount, byteCount <= Self.maxHeaderByteCount else {
+            throw .headersTooLarge(
+                fields: Self.maxHeaderFieldCount, bytes: Self.maxHeaderByteCount)
+        }
+    }
+
+    /// Reads and decodes a body.
+    ///
+    /// - Throws: `NanoFlowError`, ``RequestError``.
+    func decode<Body: Decodable>(_ request: Request) async throws -> Body {
+        try Self.checkContentType(request.headers)
+        let bytes = try await withThrowingTaskGroup(of: [UInt8]?.self) { group in
+            group.addTask { try await read(request) }
+            group.addTask {
+                try await Task.sleep(for: bodyDuration)
+                return nil
+            }
+            defer { group.cancelAll() }
+            return try await group.next() ?? nil
+        }
+        guard let bytes else { throw RequestError.bodyTooSlow(limit: bodyDuration) }
+        return try JSONBody(bytes).decode(Body.self)
+    }
+
+    /// JSON under its own name or none; clients that say that they send something else do.
+    private static func checkContentType(_ headers: HTTPFields) throws(RequestError) {
+        guard let type = headers[.contentType] else { return }
+        let name = type.split(separator: ";").first ?? ""
+        let trimmed = name.filter { $0 != " " }.lowercased()
+        let isJSON = trimmed == "application/json" || trimmed.hasSuffix("+json")
+        // curl's and the browsers' default for a body without a type of its own.
+        let isUntold = trimmed == "application/x-www-form-urlencoded" || trimmed == "text/plain"
+        guard isJSON || isUntold || trimmed.isEmpty else { throw .notJSON(type) }
+    }
+
+    private func read(_ request: Request) async throws -> [UInt8] {
+        // A body that is too long is refused at once, and the connection drops the rest of it while
+        // the client reads the answer. One that is to be closed would not: there the rest is read
+        // first, or a client that sends everything before it listens would never hear.
+        let isClosing = request.headers[.connection]?.lowercased() == "close"
+        let announced = request.headers[.contentLength].flatMap { Int($0) } ?? 0
+        guard announced <= maxBodyByteCount || isClosing else {
+            throw RequestError.bodyTooLarge(limit: maxBodyByteCount)
+        }
+        var bytes: [UInt8] = []
+        var byteCount = 0
+        for try await part in request.body {
+            byteCount += part.readableBytes
+            if byteCount <= maxBodyByteCount {
+                bytes.append(contentsOf: part.readableBytesView)
+            } else if !isClosing {
+                break
+            }
+        }
+        guard byteCount <= maxBodyByteCount else {
+            throw RequestError.bodyTooLarge(limit: maxBodyByteCount)
+        }
+        return bytes
+    }
+}
