@@ -2,7 +2,7 @@
 # One target after the other: several of them install packages.
 .NOTPARALLEL:
 .PHONY: run test check model build packages lint test-unit test-sanitizers test-arm64 test-client \
-    test-memory help
+    test-memory test-load test-page test-api help
 
 MODEL := Models/SmolLM2-135M-Instruct.Q4_1.gguf
 HOST ?= 127.0.0.1
@@ -21,8 +21,8 @@ run: model build
 # Unit and model tests in release.
 test: model packages lint test-unit
 
-# All tests: the above, sanitizer builds, arm64 syntax, the official openai client, memory and crashes.
-check: test test-arm64 test-client test-memory test-sanitizers
+# All tests: the above, sanitizers, arm64 syntax, clients, the API's description, memory and crashes.
+check: test test-arm64 test-client test-api test-page test-load test-memory test-sanitizers
 	@echo "make check: all passed"
 
 # Fetches the default model.
@@ -59,6 +59,19 @@ test-arm64: packages
 # A server is started, questioned by the official Python client, and stopped.
 test-client: model build
 	Scripts/test_client.sh $(MODEL)
+
+# The server against its description, docs/openapi.yaml, with schemathesis.
+test-api: model build
+	Scripts/test_openapi.sh .build/release/nanoflow $(MODEL)
+
+# The web page in headless Chromium.
+test-page: model build
+	python3 -B Scripts/test_page.py --nanoflow .build/release/nanoflow --model $(MODEL)
+
+# A thousand requests, good, bad, slow and broken off; and a server that is asked to end.
+test-load: model build
+	python3 -B Scripts/test_load.py --nanoflow .build/release/nanoflow --model $(MODEL) --part load
+	python3 -B Scripts/test_load.py --nanoflow .build/release/nanoflow --model $(MODEL) --part drain
 
 # Servers with a small KV cache are overloaded, killed while they write to disk, and started again.
 test-memory: model build

@@ -114,6 +114,16 @@ let package = Package(
     cLanguageStandard: .c17
 )
 
+// What stands on SwiftNIO is most of a build, and ThreadSanitizer looks at none of it.
+if Context.environment["NANOFLOW_WITHOUT_SERVER"] != nil {
+    let server = [
+        "NanoPage", "NanoServer", "NanoOptions", "NanoClient", "NanoFlowCLI", "NanoServerTests",
+        "NanoClientTests", "NanoFlowCLITests",
+    ]
+    package.targets.removeAll { server.contains($0.name) }
+    package.products.removeAll { $0.name == "nanoflow" }
+}
+
 for target in package.targets where target.type != .system {
     if target.name.hasPrefix("C") {
         target.cSettings = [.treatAllWarnings(as: .error)]

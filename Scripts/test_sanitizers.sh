@@ -12,5 +12,5 @@ swift test -c release --sanitize=address --scratch-path .build-asan \
     --filter 'NanoModelTests|NanoTokenizerTests|NanoKernelsTests|NanoServerTests|EngineTests|DamagedModelTests|BlockFile|DiskTier|ConfigurationFileTests'
 # Not the server: ThreadSanitizer takes resumed continuations of the concurrency runtime for races.
 echo "ThreadSanitizer"
-swift test -c release --sanitize=thread --scratch-path .build-tsan \
+NANOFLOW_WITHOUT_SERVER=1 swift test -c release --sanitize=thread --scratch-path .build-tsan \
     --filter 'NanoDeviceTests|EngineTests|BatchInvarianceTests|PipelineTests|DiskTierTests'
