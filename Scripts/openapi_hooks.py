@@ -85,7 +85,10 @@ def before_call(context, case, kwargs):
 
 
 def is_integer(value, low, high):
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+    """JSON has one kind of numbers: 4.0 is an integer, too."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return low <= value <= high and value == int(value)
 
 
 def shorten(body):
@@ -147,16 +150,19 @@ def bound(body, is_chat):
             body[name] = min(body[name], MOST_TOKENS) if body[name] or scores else 1
     if is_integer(body.get("min_tokens"), 0, INT32_MAX):
         most = body[limits[0]]
-        body["min_tokens"] = min(body["min_tokens"], most if isinstance(most, int) else 0)
+        body["min_tokens"] = min(body["min_tokens"], most if is_integer(most, 0, INT32_MAX) else 0)
     if is_integer(body.get("prompt_logprobs"), 0, 20) and body.get("stream") is True:
         body["stream"] = False
     if is_chat and is_integer(body.get("top_logprobs"), 1, 20) and body.get("logprobs") in (None, False):
         body["logprobs"] = True
-    if "tools" in body and body["tools"] not in (None, False, "", [], {}):
+    # Not by equality, to which 0 is false.
+    if json.dumps(body.get("tools")) not in ("null", "false", '""', "[]", "{}"):
         body["tool_choice"] = "none"
     keep_biases(body)
     stops, tokens = body.get("stop"), body.get("stop_token_ids")
-    if is_list_of(stops, str) and is_list_of(tokens, int) and max(len(stops), len(tokens)) <= 16:
+    if isinstance(stops, str):
+        stops = [stops]
+    if isinstance(stops, list) and isinstance(tokens, list) and len(stops) <= 16 >= len(tokens):
         body["stop_token_ids"] = tokens[: 16 - len(stops)]
 
 

@@ -75,11 +75,24 @@ public final class LLM: Sendable {
     /// - Returns: A `.prompt` event where the prompt's log-probabilities are asked for, a `.token` event a
     ///   token, then one `.finished`.
     /// - Throws: ``NanoFlowError`` for a bad prompt or parameter, a full queue, a stopped engine.
+    @inline(never)  // Inlined into `generate`, it crashes the compiler (Swift 6.3.1).
     public func stream(
         _ prompt: Prompt, sampling: SamplingParameters = SamplingParameters(),
         cacheSalt: String? = nil, priority: Int = 0, tenant: Int? = nil
     ) throws -> AsyncThrowingStream<GenerationEvent, any Error> {
-        let tokens = try tokens(of: prompt)
+        let streams = try streams(
+            [(tokens(of: prompt), sampling)], cacheSalt: cacheSalt, priority: priority,
+            tenant: tenant)
+        return streams[0]
+    }
+
+    /// Starts several completions, or none of them; as ``stream(_:sampling:cacheSalt:priority:tenant:)``.
+    ///
+    /// - Throws: ``NanoFlowError``.
+    package func streams(
+        _ choices: [(prompt: [Int], sampling: SamplingParameters)], cacheSalt: String?,
+        priority: Int, tenant: Int?
+    ) throws -> [AsyncThrowingStream<GenerationEvent, any Error>] {
         guard EngineRequest.priorities.contains(priority) else {
             throw NanoFlowError(
                 .invalidRequest, field: "priority",
@@ -87,15 +100,24 @@ public final class LLM: Sendable {
                     + "\(EngineRequest.priorities.upperBound)",
                 given: "\(priority)")
         }
-        try sampling.validate(vocabularyCount: engine.model.vocabularyCount)
-        let maxTokens = try maxTokens(sampling, promptCount: tokens.count)
-        let events = try submit { events in
-            EngineRequest(
-                prompt: tokens.map(Int32.init), sampling: sampling, maxTokens: maxTokens,
-                cacheSalt: cacheSalt, priority: priority, tenant: tenant, events: events)
+        var streams: [AsyncThrowingStream<GenerationEvent, any Error>] = []
+        var requests: [EngineRequest] = []
+        for (tokens, sampling) in choices {
+            try check(tokens)
+            try sampling.validate(vocabularyCount: engine.model.vocabularyCount)
+            let maxTokens = try maxTokens(sampling, promptCount: tokens.count)
+            // Bounded by the completion's length: at most one event a token.
+            let (events, continuation) = AsyncStream.makeStream(of: EngineEvent.self)
+            requests.append(
+                EngineRequest(
+                    prompt: tokens.map(Int32.init), sampling: sampling, maxTokens: maxTokens,
+                    cacheSalt: cacheSalt, priority: priority, tenant: tenant,
+                    events: continuation))
+            let text = CompletionText(promptCount: tokens.count, events: events)
+            streams.append(AsyncThrowingStream(unfolding: text.next))
         }
-        return AsyncThrowingStream(
-            unfolding: CompletionText(promptCount: tokens.count, events: events).next)
+        try submit(requests)
+        return streams
     }
 
     /// Waits for a whole completion.
@@ -106,7 +128,8 @@ public final class LLM: Sendable {
     ) async throws -> Completion {
         var text = ""
         var tokens: [GeneratedToken] = []
-        for try await event in try stream(prompt, sampling: sampling) {
+        let events = try stream(prompt, sampling: sampling)
+        for try await event in events {
             switch event {
             case .prompt: break
             case .token(let token, let piece):
@@ -127,10 +150,12 @@ public final class LLM: Sendable {
         guard tokens.count > 1 else { return [] }
         var sampling = SamplingParameters(temperature: 0)
         sampling.promptLogprobCount = 0
-        let events = try submit { events in
+        let (events, continuation) = AsyncStream.makeStream(of: EngineEvent.self)
+        try submit([
             EngineRequest(
-                prompt: tokens.map(Int32.init), sampling: sampling, maxTokens: 0, events: events)
-        }
+                prompt: tokens.map(Int32.init), sampling: sampling, maxTokens: 0,
+                events: continuation)
+        ])
         for await event in events {
             guard case .prompt(let scored) = event else { continue }
             return scored.dropFirst().map { Float($0.logprob ?? .nan) }
@@ -249,17 +274,15 @@ public final class LLM: Sendable {
         }
     }
 
-    private func submit(
-        _ request: (AsyncStream<EngineEvent>.Continuation) -> EngineRequest
-    ) throws(NanoFlowError) -> AsyncStream<EngineEvent> {
-        // Bounded by the completion's length: at most one event a token.
-        let (events, continuation) = AsyncStream.makeStream(of: EngineEvent.self)
+    /// Submits all or none; each is aborted when its events are dropped.
+    private func submit(_ requests: [EngineRequest]) throws(NanoFlowError) {
         let inbox = engine.inbox
-        let id = try inbox.submit(request(continuation))
-        continuation.onTermination = { reason in
-            if case .cancelled = reason { inbox.abort(id) }
+        let first = try inbox.submit(requests)
+        for (index, request) in requests.enumerated() {
+            request.events.onTermination = { reason in
+                if case .cancelled = reason { inbox.abort(first + index) }
+            }
         }
-        return events
     }
 }
 

@@ -9,6 +9,9 @@ struct ChatBody: Decodable {
     init(from decoder: any Decoder) throws {
         let body = try JSONObject(decoder)
         shared = try RequestBody(body)
+        for field: JSONField in ["add_special_tokens", "echo"] where try body.flag(field) {
+            throw RequestError.unsupported(field: field.stringValue)
+        }
         logprobCount = try Self.logprobCount(body)
         messages = try Self.messages(body)
     }
@@ -56,7 +59,7 @@ extension ChatBody {
                     limit: "one of " + Self.roles.joined(separator: ", "),
                     given: role ?? "nothing")
             }
-            if case .list(isEmpty: false) = body.shape("tool_calls") {
+            if !UnsupportedFields.isNeutral(body.shape("tool_calls"), .nothing) {
                 throw RequestError.unsupported(field: body.name("tool_calls"))
             }
             if role == "tool", try body.value("tool_call_id", "a string") as String? == nil {

@@ -10,7 +10,7 @@ struct ChoiceEvent: Sendable {
 /// Calls `body` with the events of all streams in the order in which they happen, until all have
 /// finished.
 ///
-/// When the connection closes, the task is cancelled, a stream fails or `body` throws, all streams
+/// Where `body` stays more than some events behind, it is given up. When the connection closes, the task is cancelled, a stream fails or `body` throws, all streams
 /// are dropped, which aborts what still runs.
 ///
 /// - Throws: What a stream or `body` threw; `CancellationError` when the client has gone.
@@ -18,7 +18,10 @@ func forEachEvent(
     of streams: [AsyncThrowingStream<GenerationEvent, any Error>], on channel: any Channel,
     _ body: (ChoiceEvent) async throws -> Void
 ) async throws {
-    let (events, relay) = AsyncThrowingStream<ChoiceEvent, any Error>.makeStream()
+    // What a client has not taken by then it will not take in time.
+    let capacity = max(1024, 16 * streams.count)
+    let (events, relay) = AsyncThrowingStream<ChoiceEvent, any Error>.makeStream(
+        bufferingPolicy: .bufferingOldest(capacity))
     channel.onClose { relay.finish(throwing: CancellationError()) }
     defer { channel.onClose(nil) }
     try await withThrowingTaskGroup(of: Void.self) { group in
@@ -26,7 +29,9 @@ func forEachEvent(
             group.addTask {
                 do {
                     for try await event in stream {
-                        relay.yield(ChoiceEvent(index: index, event: event))
+                        let result = relay.yield(ChoiceEvent(index: index, event: event))
+                        guard case .dropped = result else { continue }
+                        return relay.finish(throwing: RequestError.readTooSlowly(capacity))
                     }
                 } catch {
                     relay.finish(throwing: error)

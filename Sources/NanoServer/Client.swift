@@ -7,6 +7,8 @@ struct Client: Sendable {
     let channel: any Channel
     /// The number of its key; nil: the server asks for none.
     let tenant: Int?
+    /// Whether others have keys of their own.
+    let sharesByKey: Bool
     /// The name that it has given the request, in the head.
     let requestID: String?
 }
@@ -17,6 +19,8 @@ struct Client: Sendable {
 /// nothing about a key.
 struct APIKeys: Sendable {
     private let digests: [[UInt8]]
+
+    var count: Int { digests.count }
 
     init(_ keys: [String]) {
         digests = keys.map { Self.digest($0) }

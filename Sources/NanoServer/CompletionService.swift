@@ -38,11 +38,9 @@ struct CompletionService: Sendable {
         to request: GenerationRequest, format: Format, _ client: Client, isChat: Bool
     ) async throws -> Response {
         counters.countRequest(choices: request.choicesPerPrompt)
-        let streams = try request.choices.map { choice in
-            try generator.stream(
-                .tokens(choice.prompt), sampling: choice.sampling, cacheSalt: request.cacheSalt,
-                priority: request.priority, tenant: request.tenant)
-        }
+        let streams = try generator.streams(
+            request.choices.map { ($0.prompt, $0.sampling) }, cacheSalt: request.cacheSalt,
+            priority: request.priority, tenant: request.tenant)
         let channel = client.channel
         let answer = Answer(
             format: format, modelName: modelName, request: request,
@@ -53,7 +51,7 @@ struct CompletionService: Sendable {
         case .streamed(let includesUsage, let includesContinuousUsage):
             let answer = StreamedAnswer(
                 answer: answer, includesUsage: includesUsage,
-                includesContinuousUsage: includesContinuousUsage)
+                includesContinuousUsage: includesContinuousUsage, counters: counters)
             return Response(
                 status: .ok, headers: ServerSentEvents.headers,
                 body: ResponseBody { writer in

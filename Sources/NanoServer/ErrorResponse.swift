@@ -8,6 +8,11 @@ enum RequestError: Error, Hashable {
     case unknownModel(String, served: String)
     case bodyTooLarge(limit: Int)
     case bodyTooSlow(limit: Duration)
+    /// The client has gone, or its chunks are none.
+    case bodyIncomplete
+    /// Others' bodies are being read, and have all the memory that there is for bodies.
+    case bodiesTooMany(limit: Int)
+    case readTooSlowly(Int)
     case headersTooLarge(fields: Int, bytes: Int)
     case notJSON(String)
     case unauthorized
@@ -17,6 +22,18 @@ enum RequestError: Error, Hashable {
     case stuck(seconds: Int)
     case invalidJSON(String)
     case unsupported(field: String)
+}
+
+extension ErrorResponse {
+    /// The codes that requests are turned away with, for the metric that counts them.
+    static let codes = [
+        "body_incomplete", "body_too_large", "body_too_slow", "context_length_exceeded",
+        "engine_stopped",
+        "headers_too_large", "internal_error", "invalid_api_key", "invalid_json", "invalid_value",
+        "method_not_allowed", "model_not_found", "not_found", "queue_full", "read_too_slowly",
+        "shutting_down", "too_many_bodies", "unsupported", "unsupported_media_type",
+        "waited_too_long",
+    ]
 }
 
 /// An error as OpenAI's clients expect it; the one place where errors become statuses.
@@ -96,6 +113,20 @@ struct ErrorResponse: Encodable {
             self.init(
                 .requestTimeout, code: "body_too_slow",
                 message: "The body must arrive within \(limit).", headers: [.connection: "close"])
+        case .bodyIncomplete:
+            self.init(
+                .badRequest, code: "body_incomplete",
+                message: "The body could not be read to its end.",
+                headers: [.connection: "close"])
+        case .bodiesTooMany(let limit):
+            self.init(
+                .tooManyRequests, code: "too_many_bodies",
+                message: "The bodies that are being received have \(limit) bytes together already.",
+                headers: [.retryAfter: "1", .connection: "close"])
+        case .readTooSlowly(let count):
+            self.init(
+                .requestTimeout, code: "read_too_slowly",
+                message: "The client is \(count) events behind, and the stream was given up.")
         case .headersTooLarge(let fields, let bytes):
             self.init(
                 .requestHeaderFieldsTooLarge, code: "headers_too_large",

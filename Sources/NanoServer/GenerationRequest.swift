@@ -45,11 +45,17 @@ struct GenerationRequest: Sendable {
         defaultMaxTokens: Int?, from client: Client, for service: CompletionService
     ) throws {
         try Self.check(body, promptCount: prompts.count, for: service)
+        if client.sharesByKey, body.priority != 0 {
+            throw NanoFlowError(
+                .invalidRequest, field: "priority", limit: "0 where several keys share the server",
+                given: "\(body.priority)")
+        }
         var choices: [Choice] = []
         var promptTokenCount = 0
         for given in prompts {
             let prompt = try Self.tokens(
-                of: given, keeping: body.truncatedPromptTokens, service.generator)
+                of: given, keeping: body.truncatedPromptTokens,
+                addsSpecialTokens: body.addsSpecialTokens, service.generator)
             promptTokenCount += prompt.count
             let echo = echoes ? Self.text(of: given, prompt, service.generator) : nil
             var sampling = body.sampling
@@ -68,6 +74,7 @@ struct GenerationRequest: Sendable {
                 choices.append(Choice(prompt: prompt, echo: echo, sampling: sampling))
             }
         }
+        try Self.checkScores(choices)
         self.choices = choices
         self.promptTokenCount = promptTokenCount
         tenant = client.tenant
@@ -85,11 +92,28 @@ struct GenerationRequest: Sendable {
             : .whole
     }
 
+    /// Log-probabilities of a prompt are kept until the answer is whole, and spelled out in it.
+    private static let maxScoredTokens = 1 << 16
+
+    private static func checkScores(_ choices: [Choice]) throws(NanoFlowError) {
+        let count = choices.reduce(0) { sum, choice in
+            sum + (choice.sampling.promptLogprobCount == nil ? 0 : choice.prompt.count)
+        }
+        guard count <= maxScoredTokens else {
+            throw NanoFlowError(
+                .invalidRequest, field: "prompt_logprobs",
+                limit: "at most \(maxScoredTokens) tokens of prompts in all choices",
+                given: "\(count)")
+        }
+    }
+
     private static func tokens(
-        of prompt: Prompt, keeping kept: Int?, _ generator: any TextGenerator
+        of prompt: Prompt, keeping kept: Int?, addsSpecialTokens: Bool,
+        _ generator: any TextGenerator
     ) throws -> [Int] {
-        guard let kept else { return try generator.tokens(of: prompt) }
-        let tokens = try generator.uncheckedTokens(of: prompt, addsSpecialTokens: true)
+        let tokens = try generator.uncheckedTokens(
+            of: prompt, addsSpecialTokens: addsSpecialTokens)
+        guard let kept else { return try generator.tokens(of: .tokens(tokens)) }
         let room = generator.maxModelLength - 1
         return try generator.tokens(of: .tokens(tokens.suffix(kept == -1 ? room : kept)))
     }

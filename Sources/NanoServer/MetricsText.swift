@@ -180,7 +180,9 @@ struct MetricsText {
         family(
             "nanoflow:requests_rejected_total", "Requests answered with an error, by its code.",
             "counter")
-        for (code, count) in requests.rejections.sorted(by: { $0.key < $1.key }) {
+        // From 0 on, or the first of a kind would not be seen as an increase.
+        for code in ErrorResponse.codes {
+            let count = requests.rejections[code] ?? 0
             sample("nanoflow:requests_rejected_total", [("reason", code)], "\(count)")
         }
     }

@@ -13,6 +13,8 @@ struct RequestBody {
     let priority: Int
     let requestID: String?
     let returnsTokenIDs: Bool
+    /// Whether a text gets the model's beginning of sequence; a chat's template says so itself.
+    let addsSpecialTokens: Bool
     /// Tokens of the prompt to keep, from its end; -1: as many as the context has room for.
     let truncatedPromptTokens: Int?
 
@@ -29,12 +31,15 @@ struct RequestBody {
                 .invalidRequest, field: "max_completion_tokens", limit: "at least 1",
                 given: "\(maxCompletionTokens)")
         }
-        maxTokens = try maxCompletionTokens ?? body.integer("max_tokens")
+        let plainMaxTokens = try body.integer("max_tokens")
+        maxTokens = maxCompletionTokens ?? plainMaxTokens
         sampling = try Self.sampling(body)
         cacheSalt = try body.value("cache_salt", "a string")
         priority = try body.integer("priority") ?? 0
         let requestID: String? = try body.value("request_id", "a string")
         self.requestID = requestID.flatMap { Routes.isUsableID($0) ? $0 : nil }
+        addsSpecialTokens =
+            try body.shape("add_special_tokens") == .null || body.flag("add_special_tokens")
         returnsTokenIDs = try body.flag("return_token_ids")
         truncatedPromptTokens = try body.integer("truncate_prompt_tokens")
         if let truncatedPromptTokens, truncatedPromptTokens < 1, truncatedPromptTokens != -1 {
@@ -81,7 +86,7 @@ struct RequestBody {
         let biases: [String: Double] = try body.value("logit_bias", expected) ?? [:]
         var result: [Int: Double] = [:]
         for (name, bias) in biases {
-            guard let token = Int(name) else {
+            guard let token = Int(name), String(token) == name else {
                 throw NanoFlowError(
                     .invalidRequest, field: "logit_bias", limit: expected, given: "\"\(name)\"")
             }

@@ -19,6 +19,7 @@ final class RequestCounters: Sendable {
     }
 
     func countRejection(_ code: String) {
+        assert(ErrorResponse.codes.contains(code), "The metric knows every code.")
         values.withLock { $0.rejections[code, default: 0] += 1 }
     }
 }

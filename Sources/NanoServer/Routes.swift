@@ -35,8 +35,8 @@ struct Routes: HTTPResponder {
             response = Response(status: .serviceUnavailable)
         } catch {
             let error = ErrorResponse(error)
-            service.counters.countRejection(error.error.code)
-            if error.status.kind == .serverError {
+            if request.method == .post { service.counters.countRejection(error.error.code) }
+            if error.status == .internalServerError {
                 context.logger.error(
                     "\(error.error.message)", metadata: ["request_id": "\(requestID)"])
             }
@@ -93,7 +93,9 @@ struct Routes: HTTPResponder {
         case "/v1/completions", "/v1/chat/completions":
             try allow(request, .post)
             if state.isDraining { throw RequestError.draining }
-            let client = Client(channel: context.channel, tenant: tenant, requestID: givenID)
+            let client = Client(
+                channel: context.channel, tenant: tenant, sharesByKey: keys.count > 1,
+                requestID: givenID)
             return try await generate(request, path, client)
         default:
             throw RequestError.unknownPath(path)

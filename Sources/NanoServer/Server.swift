@@ -41,7 +41,8 @@ package struct NanoServer: Sendable {
             state: state, keys: APIKeys(configuration.apiKeys),
             limits: ServerLimits(
                 maxBodyByteCount: configuration.maxBodyByteCount,
-                bodyDuration: configuration.bodyDuration))
+                bodyDuration: configuration.bodyDuration,
+                bodies: ByteBudget(limit: ServingChoice.bodiesByteCount)))
         self.configuration = configuration
         self.logger = logger
         self.onListening = onListening

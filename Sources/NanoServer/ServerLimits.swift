@@ -7,6 +7,8 @@ struct ServerLimits: Sendable {
     let maxBodyByteCount: Int
     /// Time for a body to arrive in whole.
     let bodyDuration: Duration
+    /// What all bodies together may take up while they arrive.
+    let bodies: ByteBudget
 
     private static let maxHeaderFieldCount = 256
     private static let maxHeaderByteCount = 32 << 10
@@ -25,8 +27,9 @@ struct ServerLimits: Sendable {
     /// - Throws: `NanoFlowError`, ``RequestError``.
     func decode<Body: Decodable>(_ request: Request) async throws -> Body {
         try Self.checkContentType(request.headers)
+        let room = ByteBudget.Share(bodies)
         let bytes = try await withThrowingTaskGroup(of: [UInt8]?.self) { group in
-            group.addTask { try await read(request) }
+            group.addTask { try await read(request, room) }
             group.addTask {
                 try await Task.sleep(for: bodyDuration)
                 return nil
@@ -49,7 +52,7 @@ struct ServerLimits: Sendable {
         guard isJSON || isUntold || trimmed.isEmpty else { throw .notJSON(type) }
     }
 
-    private func read(_ request: Request) async throws -> [UInt8] {
+    private func read(_ request: Request, _ room: ByteBudget.Share) async throws -> [UInt8] {
         // A body that is too long is refused at once, and the connection drops the rest of it while
         // the client reads the answer. One that is to be closed would not: there the rest is read
         // first, or a client that sends everything before it listens would never hear.
@@ -60,13 +63,20 @@ struct ServerLimits: Sendable {
         }
         var bytes: [UInt8] = []
         var byteCount = 0
-        for try await part in request.body {
-            byteCount += part.readableBytes
-            if byteCount <= maxBodyByteCount {
-                bytes.append(contentsOf: part.readableBytesView)
-            } else if !isClosing {
-                break
+        do {
+            for try await part in request.body {
+                byteCount += part.readableBytes
+                if byteCount <= maxBodyByteCount {
+                    guard room.take(part.readableBytes) else {
+                        throw RequestError.bodiesTooMany(limit: bodies.limit)
+                    }
+                    bytes.append(contentsOf: part.readableBytesView)
+                } else if !isClosing {
+                    break
+                }
             }
+        } catch let error where !(error is RequestError || error is CancellationError) {
+            throw RequestError.bodyIncomplete
         }
         guard byteCount <= maxBodyByteCount else {
             throw RequestError.bodyTooLarge(limit: maxBodyByteCount)

@@ -13,6 +13,7 @@ struct StreamedAnswer<Format: AnswerFormat>: Sendable {
     let answer: Answer<Format>
     let includesUsage: Bool
     let includesContinuousUsage: Bool
+    let counters: RequestCounters
 
     /// Sends every event when it happens; an error after the first byte becomes an event too.
     ///
@@ -43,7 +44,9 @@ struct StreamedAnswer<Format: AnswerFormat>: Sendable {
             }
         } catch let error where !(error is CancellationError) {
             // Where it was the writing that failed, this fails in the same way.
-            try await events.send(ErrorResponse(error))
+            let error = ErrorResponse(error)
+            counters.countRejection(error.error.code)
+            try await events.send(error)
         }
         try await events.sendDone()
     }

@@ -18,14 +18,14 @@ package protocol TextGenerator: Sendable {
     func bytes(of token: Int) -> [UInt8]
     /// The bytes of one token; of a special token, those that it is written with.
     func spelling(of token: Int) -> [UInt8]
-    /// Starts a completion; dropping the stream aborts it.
+    /// Starts completions, all or none; dropping a stream aborts it.
     ///
     /// What is cached with a salt is used by requests with the same salt only; of requests that wait
     /// those of lower priority go first, and those of a tenant that asks for more than its share last.
-    func stream(
-        _ prompt: Prompt, sampling: SamplingParameters, cacheSalt: String?, priority: Int,
-        tenant: Int?
-    ) throws -> AsyncThrowingStream<GenerationEvent, any Error>
+    func streams(
+        _ choices: [(prompt: [Int], sampling: SamplingParameters)], cacheSalt: String?,
+        priority: Int, tenant: Int?
+    ) throws -> [AsyncThrowingStream<GenerationEvent, any Error>]
 }
 
 extension LLM: TextGenerator {

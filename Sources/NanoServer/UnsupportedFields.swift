@@ -3,7 +3,7 @@
 /// They are OpenAI's and vLLM's. Everything else that is unknown is ignored.
 enum UnsupportedFields {
     /// A value that asks for nothing, beside null, false, and what is empty.
-    private enum Neutral {
+    enum Neutral {
         case nothing
         case one
         case yes
@@ -43,10 +43,10 @@ enum UnsupportedFields {
         let type: String
     }
 
-    private static func isNeutral(_ shape: JSONShape, _ neutral: Neutral) -> Bool {
+    static func isNeutral(_ shape: JSONShape, _ neutral: Neutral) -> Bool {
         switch shape {
-        case .null, .bool(false), .string(true), .list(true), .object(true): true
-        case .bool(true): neutral == .yes
+        case .null, .string(true), .list(true), .object(true): true
+        case .bool(let value): value == (neutral == .yes)
         case .number(1): neutral == .one
         default: false
         }

@@ -161,10 +161,35 @@ import Testing
         var turns = TenantTurns()
         let share = { (tenant: Int) in TenantShare(tenant: tenant, steps: 40) }
         #expect((0..<3).map { _ in turns.turn(of: share(1), step: 100) } == [100, 140, 180])
-        #expect(turns.turn(of: share(2), step: 110) == 110)
-        #expect(turns.turn(of: nil, step: 110) == 110)
-        // What was not asked for is not saved up.
-        #expect(turns.turn(of: share(2), step: 1000) == 1000)
+        // Nothing of the backlog has begun, nor does its age in steps count.
+        #expect(turns.turn(of: share(2), step: 9000) == 100)
+        turns.begin(140)
+        #expect(turns.turn(of: share(2), step: 9000) == 140)
+        #expect(turns.turn(of: share(3), step: 9000) == 140)
+        #expect(turns.turn(of: nil, step: 9000) == 140)
+        // What was not asked for is not saved up, nor is a backlog that was served held against one.
+        turns.rest()
+        #expect((1...4).map { turns.turn(of: share($0), step: 9001) } == [220, 220, 220, 220])
+    }
+
+    @Test func aNewcomerDoesNotWaitForABacklogOfTwo() {
+        var scheduler = Scheduler(limits(sequences: 1, batchedTokens: 16))
+        for id in 1...200 {
+            scheduler.add(
+                id, promptCount: 2, maxTokens: 1,
+                share: TenantShare(tenant: id % 2, steps: 2))
+        }
+        var order: [SequenceID] = []
+        while order.count < 60, let batch = scheduler.schedule() {
+            order += batch.items.map(\.sequence)
+            scheduler.complete(step: batch.step)
+            batch.items.forEach { scheduler.end($0.sequence, completionTokens: 1) }
+            guard order.count == 50 else { continue }
+            scheduler.add(
+                999, promptCount: 2, maxTokens: 1, share: TenantShare(tenant: 9, steps: 2))
+        }
+        let place = order.firstIndex(of: 999)
+        #expect(place.map { (50...52).contains($0) } == true)
     }
 
     @Test func aTenantsBacklogStandsBehindAnothersFirst() {
@@ -181,6 +206,7 @@ import Testing
             batch.items.forEach { scheduler.end($0.sequence, completionTokens: 1) }
         }
         #expect(order == [1, 4, 2, 3])
+        #expect(scheduler.isIdle)
     }
 
     @Test func nothingIsAdmittedWithoutLogitRows() {

@@ -89,6 +89,9 @@ struct BadInput: Sendable, CustomTestStringConvertible {
             "a tool without an id", #"[{"role":"tool","content":"a"}]"#,
             param: "messages[0].tool_call_id"),
         .messages(
+            "tool calls as a number", #"[{"role":"assistant","tool_calls":0}]"#,
+            param: "messages[0].tool_calls"),
+        .messages(
             "tool calls", #"[{"role":"assistant","tool_calls":[{"id":"x"}]}]"#,
             param: "messages[0].tool_calls"),
     ]
@@ -139,6 +142,10 @@ struct BadInput: Sendable, CustomTestStringConvertible {
         .chat(
             "truncate_prompt_tokens 0", #""truncate_prompt_tokens":0"#,
             param: "truncate_prompt_tokens"),
+        .chat("one token twice", #""logit_bias":{"5":1,"05":2}"#, param: "logit_bias"),
+        .chat(
+            "max_tokens beside the other", #""max_completion_tokens":1,"max_tokens":"x""#,
+            param: "max_tokens"),
         .completion("echo as text", #"{"prompt":"a","echo":"yes"}"#, param: "echo"),
     ]
 
@@ -148,6 +155,8 @@ struct BadInput: Sendable, CustomTestStringConvertible {
         .chat("bad_words", #""bad_words":["a"]"#, param: "bad_words"),
         .chat("allowed tokens", #""allowed_token_ids":[5]"#, param: "allowed_token_ids"),
         .chat("a template", #""chat_template":"{{ 1 }}""#, param: "chat_template"),
+        .chat("no special tokens", #""skip_special_tokens":false"#, param: "skip_special_tokens"),
+        .chat("an echo", #""echo":true"#, param: "echo"),
         .completion("best_of", #"{"prompt":"a","best_of":3}"#, param: "best_of"),
         .completion("suffix", #"{"prompt":"a","suffix":"b"}"#, param: "suffix"),
     ]

@@ -73,6 +73,7 @@ import Testing
                 #"vllm:request_params_n_bucket{\#(labels),le="1.0"} 0"#,
                 #"vllm:request_params_n_bucket{\#(labels),le="2.0"} 1"#,
                 #"nanoflow:requests_rejected_total{\#(labels),reason="invalid_value"} 1"#,
+                #"nanoflow:requests_rejected_total{\#(labels),reason="queue_full"} 0"#,
                 #"vllm:time_to_first_token_seconds_bucket{\#(labels),le="2560.0"} 2"#,
             ] {
                 #expect(text.contains(line + "\n"), "\(line)")

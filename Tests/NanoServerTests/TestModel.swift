@@ -71,11 +71,11 @@ struct ScriptedGenerator: TextGenerator {
         [UInt8(token)]
     }
 
-    func stream(
-        _ prompt: Prompt, sampling: SamplingParameters, cacheSalt: String?, priority: Int,
-        tenant: Int?
-    ) throws -> AsyncThrowingStream<GenerationEvent, any Error> {
-        try script()
+    func streams(
+        _ choices: [(prompt: [Int], sampling: SamplingParameters)], cacheSalt: String?,
+        priority: Int, tenant: Int?
+    ) throws -> [AsyncThrowingStream<GenerationEvent, any Error>] {
+        try choices.map { _ in try script() }
     }
 }
 

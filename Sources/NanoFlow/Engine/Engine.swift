@@ -35,6 +35,8 @@ package final class Engine: Sendable {
     package let diskTierText: String?
     package let monitor: EngineMonitor
     private let unitTimes: UnitTimes
+    /// What packing the weights came to.
+    private let loadingTimes: OperationTimes
     private let thread: ServiceThread
 
     /// Makes every choice, takes the memory, packs the weights, starts the thread.
@@ -85,6 +87,7 @@ package final class Engine: Sendable {
             maxQueuedSeconds: settings.serving.maxWaitingSeconds)
         self.inbox = inbox
         unitTimes = loaded.unitTimes
+        loadingTimes = OperationTimes(loaded.unitTimes)
         timeline = loaded.timeline
         history = loaded.history
         let tokenizer = source.tokenizer
@@ -121,13 +124,13 @@ package final class Engine: Sendable {
     /// Seconds for which there has been something to do and none of it has been done.
     package var secondsWithoutProgress: Double {
         guard inbox.unfinishedCount > 0 else { return 0 }
-        let since = max(monitor.lastProgress, inbox.lastSubmission)
+        let since = max(monitor.lastProgress, inbox.busySince)
         return Double(max(monotonicNanoseconds(), since) - since) / 1e9
     }
 
-    /// Where the execution units' time has gone since they were started.
+    /// Where the execution units' time has gone since the model was loaded.
     package func operationTimes() -> OperationTimes {
-        OperationTimes(unitTimes)
+        OperationTimes(unitTimes) - loadingTimes
     }
 
     /// Ends every request with `.abort` and waits until the threads have gone.

@@ -54,6 +54,9 @@ package struct PipelineChoice: Sendable, Hashable {
 
 /// What is asked of an engine that many wait for.
 package struct ServingChoice: Sendable, Hashable {
+    /// Bytes that a server's requests may take up together while they arrive.
+    package static let bodiesByteCount = 64 << 20
+
     /// Time that the prompts in a step may take, in that of the completions in it; nil: no bound.
     package var prefillShare: Double?
     /// Seconds that a request may wait before it begins, and that the requests before it may be

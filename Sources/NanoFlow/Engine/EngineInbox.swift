@@ -14,8 +14,16 @@ package final class EngineInbox: Sendable {
         var unfinishedCount = 0
         var unfinishedTokens = 0
         var isClosed = false
+        /// Predicted of those that wait in the engine, of those that it has taken since, and of those in
+        /// `messages`.
         var queuedSeconds = 0.0
-        var lastSubmission: UInt64 = 0
+        var takenSeconds = 0.0
+        var newSeconds = 0.0
+        var forecast = QueueForecast()
+        /// When there was something to do again.
+        var busySince: UInt64 = 0
+
+        var waitingSeconds: Double { queuedSeconds + takenSeconds + newSeconds }
     }
 
     private let state = Locked(State())
@@ -32,8 +40,8 @@ package final class EngineInbox: Sendable {
         self.maxQueuedSeconds = maxQueuedSeconds
     }
 
-    /// ``monotonicNanoseconds()`` when a request last came.
-    package var lastSubmission: UInt64 { state.withLock(\.lastSubmission) }
+    /// ``monotonicNanoseconds()`` when a request last came while there was none.
+    package var busySince: UInt64 { state.withLock(\.busySince) }
 
     /// Requests submitted and not finished.
     package var unfinishedCount: Int { state.withLock(\.unfinishedCount) }
@@ -52,21 +60,28 @@ package final class EngineInbox: Sendable {
     package func submit(_ requests: [EngineRequest]) throws(NanoFlowError) -> SequenceID {
         let first = try state.withLock { state throws(NanoFlowError) in
             guard !state.isClosed else { throw .engineStopped }
+            guard requests.count <= capacity else {
+                throw NanoFlowError(
+                    .invalidRequest, field: "n", limit: "at most \(capacity) choices",
+                    given: "\(requests.count)")
+            }
             guard state.unfinishedCount + requests.count <= capacity else {
                 throw NanoFlowError(
                     .queueFull, field: "requests", limit: "\(capacity) at once",
                     given: "\(state.unfinishedCount + requests.count)",
-                    message: "The queue is full: \(capacity) requests are running or waiting.",
-                    retryAfter: state.queuedSeconds)
+                    message: "The queue is full: \(state.unfinishedCount) of \(capacity) requests "
+                        + "are running or waiting, and \(requests.count) more have come.",
+                    retryAfter: state.waitingSeconds)
             }
-            if let maxQueuedSeconds, state.queuedSeconds > maxQueuedSeconds {
+            let waiting = state.waitingSeconds
+            if let maxQueuedSeconds, waiting > maxQueuedSeconds {
                 throw NanoFlowError(
                     .queueFull, field: "waiting time", limit: "\(maxQueuedSeconds) s",
-                    given: "\(state.queuedSeconds) s",
+                    given: "\(waiting) s",
                     message: "The requests that wait already need about "
-                        + "\(Int(state.queuedSeconds.rounded(.up))) s, and a request may wait "
+                        + "\(Int(waiting.rounded(.up))) s, and a request may wait "
                         + "\(maxQueuedSeconds) s.",
-                    retryAfter: state.queuedSeconds - maxQueuedSeconds)
+                    retryAfter: waiting - maxQueuedSeconds)
             }
             let tokens = requests.reduce(0) { $0 + $1.prompt.count }
             guard state.unfinishedTokens + tokens <= tokenCapacity else {
@@ -75,16 +90,17 @@ package final class EngineInbox: Sendable {
                     given: "\(state.unfinishedTokens + tokens)",
                     message: "The queue is full: the prompts that run or wait have "
                         + "\(state.unfinishedTokens) tokens, and \(tokenCapacity) may.",
-                    retryAfter: state.queuedSeconds)
+                    retryAfter: state.waitingSeconds)
             }
             let first = state.nextID
+            if state.unfinishedCount == 0 { state.busySince = monotonicNanoseconds() }
             for (index, request) in requests.enumerated() {
                 state.messages.append(.submit(first + index, request))
+                state.newSeconds += state.forecast.seconds(request)
             }
             state.nextID += requests.count
             state.unfinishedCount += requests.count
             state.unfinishedTokens += tokens
-            state.lastSubmission = monotonicNanoseconds()
             return first
         }
         ring()
@@ -118,13 +134,19 @@ package final class EngineInbox: Sendable {
     func drain() -> [Message] {
         state.withLock { state in
             defer { state.messages.removeAll(keepingCapacity: true) }
+            state.takenSeconds += state.newSeconds
+            state.newSeconds = 0
             return state.messages
         }
     }
 
-    /// Notes the time that requests which have not begun are predicted to take.
-    func note(queuedSeconds: Double) {
-        state.withLock { $0.queuedSeconds = queuedSeconds }
+    /// Notes the time that requests which have not begun are predicted to take, and how that is predicted.
+    func note(queuedSeconds: Double, _ forecast: QueueForecast) {
+        state.withLock { state in
+            state.queuedSeconds = queuedSeconds
+            state.takenSeconds = 0
+            state.forecast = forecast
+        }
     }
 
     /// Notes that a request with so many tokens in its prompt has ended.
@@ -152,5 +174,19 @@ extension NanoFlowError {
     package static var engineStopped: NanoFlowError {
         NanoFlowError(
             .engineStopped, field: "engine", message: "The engine is shutting down or has stopped.")
+    }
+}
+
+/// What the time of a request is predicted from before the engine has seen it.
+package struct QueueForecast: Sendable {
+    var times = StepForecast()
+    /// Tokens that a completion has where nothing but its limit is known.
+    var likelyTokens = 0
+
+    /// 0 as long as nothing is known.
+    func seconds(_ request: EngineRequest) -> Double {
+        let completion =
+            request.sampling.endsAtLimit ? request.maxTokens : min(request.maxTokens, likelyTokens)
+        return times.seconds(promptTokens: request.prompt.count, completionTokens: completion) ?? 0
     }
 }

@@ -77,13 +77,14 @@ struct EngineLoop: ~Copyable {
         if inFlight == nil { lastEnd = monotonicNanoseconds() }
         admit(inbox.drain())
         endTransfers()
-        endOverdue()
         let waiting = scheduler.waitingCount
         let batch = scheduler.schedule { [times, serving] decodes in
             times.prefillBudget(
                 share: serving.prefillShare, decodes: decodes, waiting: waiting)
         }
         let launched = batch.map { launch($0) }
+        // Not before those had their chance that can begin now.
+        endOverdue()
         let previous = inFlight
         inFlight = launched
         if let previous { settle(previous) }
@@ -105,7 +106,9 @@ struct EngineLoop: ~Copyable {
         status.update(scheduler)
         if let diskTier { status.diskChecksumFaults = diskTier.checksumFaults }
         monitor.status = status
-        inbox.note(queuedSeconds: status.queuedSeconds)
+        inbox.note(
+            queuedSeconds: status.queuedSeconds,
+            QueueForecast(times: times, likelyTokens: scheduler.likelyTokens(limit: .max)))
     }
 
     private mutating func admit(_ messages: [EngineInbox.Message]) {
@@ -148,7 +151,7 @@ struct EngineLoop: ~Copyable {
         guard let limit = serving.maxWaitingSeconds, scheduler.waitingCount > 0 else { return }
         let now = monotonicNanoseconds()
         guard now >= nextTimeoutCheck else { return }
-        nextTimeoutCheck = now + 100_000_000
+        nextTimeoutCheck = now + UInt64(1e9 * min(0.1, limit / 2))
         let overdue = requests.filter {
             !$0.value.hasBegun && Double(now &- $0.value.arrival) / 1e9 > limit
         }

@@ -32,6 +32,8 @@ package struct EngineSettings: Sendable {
     private static let byteCountPerRequest = 16 << 10
     /// A prompt's token as the server and the engine keep it, and its text.
     private static let byteCountPerToken = 20
+    /// Events that a slow client has not taken.
+    private static let byteCountPerStream = 256 << 10
     /// What is known of a block on disk, its name twice among it.
     private static let byteCountPerDiskSlot = 192
     /// Code, libraries, stacks, what the allocator has and does not use.
@@ -94,7 +96,8 @@ package struct EngineSettings: Sendable {
         let requests = configuration.maxQueuedRequests + configuration.maxSequences
         budget.add(
             "requests",
-            requests * Self.byteCountPerRequest + maxQueuedTokens * Self.byteCountPerToken,
+            requests * Self.byteCountPerRequest + maxQueuedTokens * Self.byteCountPerToken
+                + limits.sequences * Self.byteCountPerStream + ServingChoice.bodiesByteCount,
             isArena: false)
         budget.add(
             "program and tokenizer",

@@ -3,7 +3,7 @@
 /// A step's time is taken as that of its decodes plus that of its prompt tokens:
 ///
 ///     [ decodes: weights once, a cache each )[ prompts: so much a token )
-package struct StepForecast {
+package struct StepForecast: Sendable {
     /// Of steps of decodes alone, on average of late: seconds, and sequences.
     private var decodeSeconds = 0.0
     private var decodeCount = 0.0

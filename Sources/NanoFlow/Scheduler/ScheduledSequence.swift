@@ -25,6 +25,8 @@ struct ScheduledSequence {
     }
 
     let key: SequenceKey
+    /// Its turn among those who share the machine; nil: nobody's.
+    let turn: Int?
     let promptCount: Int
     let endCount: Int
     /// Whether the prompt's own tokens are scored, so that all of them are computed.
@@ -55,10 +57,12 @@ struct ScheduledSequence {
     var predictedTokens: Int?
 
     init(
-        key: SequenceKey, promptCount: Int, maxTokens: Int, scoresPrompt: Bool, endsAtLimit: Bool,
+        key: SequenceKey, turn: Int? = nil, promptCount: Int, maxTokens: Int, scoresPrompt: Bool,
+        endsAtLimit: Bool,
         names: [BlockName]
     ) {
         self.key = key
+        self.turn = turn
         self.promptCount = promptCount
         self.scoresPrompt = scoresPrompt
         self.endsAtLimit = endsAtLimit

@@ -120,8 +120,9 @@ package struct Scheduler {
             promptCount > 0 && maxTokens >= (scoresPrompt ? 0 : 1)
                 && promptCount + max(1, maxTokens) <= limits.sequenceLength,
             "A sequence must fit the context; validation comes before.")
+        let turn = tenants.turn(of: share, step: step)
         sequences[id] = ScheduledSequence(
-            key: SequenceKey(step: tenants.turn(of: share, step: step), level: level, id: id),
+            key: SequenceKey(step: turn, level: level, id: id), turn: share == nil ? nil : turn,
             promptCount: promptCount, maxTokens: maxTokens, scoresPrompt: scoresPrompt,
             endsAtLimit: endsAtLimit, names: names)
         waiting.insert(id, at: place(of: id, in: waiting))
@@ -171,6 +172,7 @@ package struct Scheduler {
         if let completionTokens {
             observe(completionTokens: completionTokens, predicted: sequence.predictedTokens)
         }
+        if sequences.isEmpty { tenants.rest() }
         guard let slot = sequence.slot else { return }
         if sequence.lastStep <= completedStep {
             freeSlots.append(slot)
@@ -254,7 +256,10 @@ package struct Scheduler {
                 of: sequence, id, among: running.count + fetching.count + 1)
             sequences[id]?.predictedTokens = sequence.predictedTokens ?? predicted
             waiting.removeFirst()
-            if sequence.slot == nil { sequences[id]?.slot = freeSlots.removeLast() }
+            if sequence.slot == nil {
+                sequences[id]?.slot = freeSlots.removeLast()
+                if let turn = sequence.turn { tenants.begin(turn) }
+            }
             cache.use(found.known, found.names)
             sequences[id]?.blocks = found.known
             if let tail = sequence.tail, found.names.last != tail.name {

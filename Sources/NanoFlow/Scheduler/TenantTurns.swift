@@ -11,30 +11,43 @@ package struct TenantShare: Sendable, Hashable {
 
 /// The order in which those who share the machine have their turns.
 ///
-/// Start-time fair queueing (Goyal, Vin and Cheng 1996), with steps as the clock.
+/// Start-time fair queueing (Goyal, Vin and Cheng 1996), with predicted steps as the measure of service:
 ///
-///     A's   [ 40 steps )[ 40 steps )[ 40 steps )      asked for at once, at step 100
+///     A's   [ 40 steps )[ 40 steps )[ 40 steps )      asked for at once, at turn 100
 ///     turn  100         140         180
-///     B's         [ 40 steps )                        asked for at step 110: before A's second
+///     B's         [ 40 steps )                        asked for when A's first has begun: at turn 100
 ///
-/// A tenant's next sequence is placed as if it had come when the predicted time of those before it was
-/// used up. Who asks for more than its share stands behind itself, and not in the way of others.
+/// The clock is the latest turn that has begun. A tenant's sequence stands at the clock, or where those
+/// before it end. So who asks for more than its share stands behind itself, and who comes new waits for
+/// nobody's backlog, however long the machine has had one.
 package struct TenantTurns {
-    /// When each tenant's next turn comes; those that have passed are forgotten.
+    private var clock = 0.0
+    /// When each tenant's next turn comes.
     private var nextTurns: [Int: Double] = [:]
+    private var isUsed = false
 
     package init() {}
 
-    /// The step in whose place a sequence that comes at `step` stands.
+    /// The turn of a sequence that comes at `step`: the step itself as long as nobody has a share.
     package mutating func turn(of share: TenantShare?, step: Int) -> Int {
-        guard let share else { return step }
-        if nextTurns.count > Self.capacity {
-            nextTurns = nextTurns.filter { $0.value > Double(step) }
+        guard let share else { return isUsed ? Int(clock) : step }
+        if !isUsed {
+            isUsed = true
+            clock = Double(step)
         }
-        let turn = max(Double(step), nextTurns[share.tenant] ?? 0)
+        let turn = max(clock, nextTurns[share.tenant] ?? 0)
         nextTurns[share.tenant] = turn + max(0, share.steps)
         return Int(turn)
     }
 
-    private static let capacity = 1024
+    /// Notes that a sequence with this turn has begun.
+    package mutating func begin(_ turn: Int) {
+        clock = max(clock, Double(turn))
+    }
+
+    /// Notes that there is nothing to do: nobody has anything saved up, or stands behind itself.
+    package mutating func rest() {
+        clock = max(clock, nextTurns.values.max() ?? 0)
+        nextTurns.removeAll()
+    }
 }
