@@ -2,7 +2,7 @@
 # One target after the other: several of them install packages.
 .NOTPARALLEL:
 .PHONY: run test check model build packages lint test-unit test-sanitizers test-arm64 test-client \
-    test-memory test-load test-page test-api help
+    test-memory test-load test-page test-api clients help
 
 MODEL := Models/SmolLM2-135M-Instruct.Q4_1.gguf
 HOST ?= 127.0.0.1
@@ -72,6 +72,10 @@ test-page: model build
 test-load: model build
 	python3 -B Scripts/test_load.py --nanoflow .build/release/nanoflow --model $(MODEL) --part load
 	python3 -B Scripts/test_load.py --nanoflow .build/release/nanoflow --model $(MODEL) --part drain
+
+# guidellm, aiperf and lm-eval against a server; they take gigabytes of disk, so `check` leaves them out.
+clients: model build
+	Scripts/test_clients.sh .build/release/nanoflow $(MODEL)
 
 # Servers with a small KV cache are overloaded, killed while they write to disk, and started again.
 test-memory: model build

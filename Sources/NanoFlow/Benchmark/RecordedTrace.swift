@@ -114,7 +114,7 @@ package struct RecordedTrace: Sendable, Hashable {
                 throw noArrival(
                     "\(line.place): TIMESTAMP",
                     limit: "like 2023-11-16 18:15:46.68, or a number of seconds",
-                    given: text.isEmpty ? "nothing" : short(text))
+                    given: text.isEmpty ? "nothing" : abbreviated(text))
             }
             rows.append(
                 Row(
@@ -151,45 +151,5 @@ package struct RecordedTrace: Sendable, Hashable {
             .invalidRequest, field: field, limit: limit, given: given,
             message: "\(field) must be \(limit), for requests are to come as they were recorded. "
                 + "Given: \(given).")
-    }
-}
-
-private func short(_ text: String) -> String { String(text.prefix(80)).debugDescription }
-
-/// A line of a trace, cut at its commas.
-private struct CSVLine {
-    private let fields: [String]
-    let place: String
-
-    init(_ bytes: Data, place: String) {
-        fields = String(decoding: bytes, as: UTF8.self)
-            .split(separator: ",", omittingEmptySubsequences: false)
-            .map { $0.trimmingCharacters(in: .whitespacesAndNewlines) }
-        self.place = place
-    }
-
-    var isBlank: Bool { fields.allSatisfy(\.isEmpty) }
-
-    /// "" where the line has fewer fields.
-    subscript(index: Int) -> String { index < fields.count ? fields[index] : "" }
-
-    func index(of name: String) -> Int? { fields.firstIndex(of: name) }
-
-    func column(_ name: String) throws(NanoFlowError) -> Int {
-        guard let index = index(of: name) else {
-            throw NanoFlowError(
-                .invalidRequest, field: place, limit: "a header with the column \(name)",
-                given: short(fields.joined(separator: ",")))
-        }
-        return index
-    }
-
-    func integer(_ index: Int, _ name: String) throws(NanoFlowError) -> Int {
-        guard let value = Int(self[index]), value >= 0 else {
-            throw NanoFlowError(
-                .invalidRequest, field: "\(place): \(name)", limit: "a whole number, 0 or more",
-                given: self[index].isEmpty ? "nothing" : short(self[index]))
-        }
-        return value
     }
 }

@@ -40,15 +40,15 @@ extension Workload {
         try Self.check("max-completion", limits.maxCompletion ?? 1, atMost: Self.maxTokenCount)
         let prompts = 1...(limits.maxPrompt ?? Self.maxTokenCount)
         let completions = 1...(limits.maxCompletion ?? Self.maxTokenCount)
-        var columns: TraceColumns?
+        var columns: (prompt: Int, completion: Int)?
         var requests: [Request] = []
         for (index, bytes) in data.split(separator: 0x0A, omittingEmptySubsequences: false)
             .enumerated()
         {
-            let line = TraceLine(bytes, place: "\(name), line \(index + 1)")
+            let line = CSVLine(bytes, place: "\(name), line \(index + 1)")
             guard !line.isBlank else { continue }
             guard let known = columns else {
-                columns = try TraceColumns(line)
+                columns = try (line.column("ContextTokens"), line.column("GeneratedTokens"))
                 continue
             }
             let prompt = try line.integer(known.prompt, "ContextTokens")
@@ -65,55 +65,4 @@ extension Workload {
         }
         self.init(requests: requests, seed: seed)
     }
-}
-
-/// Where the lengths stand in a row.
-private struct TraceColumns {
-    let prompt: Int
-    let completion: Int
-
-    init(_ header: TraceLine) throws(NanoFlowError) {
-        prompt = try header.index(of: "ContextTokens")
-        completion = try header.index(of: "GeneratedTokens")
-    }
-}
-
-private struct TraceLine {
-    private let fields: [Substring]
-    private let place: String
-
-    init(_ bytes: Data, place: String) {
-        let text = String(decoding: bytes, as: UTF8.self)
-        fields = text.split(separator: ",", omittingEmptySubsequences: false).map {
-            $0.trimmingPrefix { $0.isWhitespace }
-        }
-        self.place = place
-    }
-
-    var isBlank: Bool { fields.allSatisfy { $0.allSatisfy(\.isWhitespace) } }
-
-    func index(of column: String) throws(NanoFlowError) -> Int {
-        guard let index = fields.firstIndex(where: { trimmed($0) == column }) else {
-            throw NanoFlowError(
-                .invalidRequest, field: place, limit: "a header with the column \(column)",
-                given: short(fields.joined(separator: ",")))
-        }
-        return index
-    }
-
-    func integer(_ index: Int, _ column: String) throws(NanoFlowError) -> Int {
-        let text = index < fields.count ? trimmed(fields[index]) : ""
-        guard let value = Int(text), value >= 0 else {
-            throw NanoFlowError(
-                .invalidRequest, field: "\(place): \(column)", limit: "a whole number, 0 or more",
-                given: text.isEmpty ? "nothing" : short(text))
-        }
-        return value
-    }
-
-    private func trimmed(_ field: Substring) -> String {
-        field.trimmingCharacters(in: .whitespacesAndNewlines)
-    }
-
-    private func short(_ text: String) -> String { String(text.prefix(80)).debugDescription }
 }
