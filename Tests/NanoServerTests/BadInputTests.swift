@@ -154,6 +154,9 @@ struct BadInput: Sendable, CustomTestStringConvertible {
         .chat("JSON", #""response_format":{"type":"json_object"}"#, param: "response_format"),
         .chat("bad_words", #""bad_words":["a"]"#, param: "bad_words"),
         .chat("allowed tokens", #""allowed_token_ids":[5]"#, param: "allowed_token_ids"),
+        .chat(
+            "template arguments", #""chat_template_kwargs":{"tokenize":true}"#,
+            param: "chat_template_kwargs"),
         .chat("a template", #""chat_template":"{{ 1 }}""#, param: "chat_template"),
         .chat("no special tokens", #""skip_special_tokens":false"#, param: "skip_special_tokens"),
         .chat("an echo", #""echo":true"#, param: "echo"),
@@ -192,6 +195,14 @@ struct BadInput: Sendable, CustomTestStringConvertible {
                     uri: "/v1/completions", method: .post, body: ByteBuffer(bytes: body))
                 #expect(response.status == .badRequest)
             }
+        }
+    }
+
+    @Test func anEscapedNULIsACharacterLikeAnother() async throws {
+        try await TestModel.serve { client in
+            let answer = try await client.answer(
+                "/v1/completions", #"{"prompt":"a\u0000b","max_tokens":1,"echo":true}"#)
+            #expect(answer["choices"][0]["text"].string?.hasPrefix("a\0b") == true)
         }
     }
 
