@@ -9,10 +9,11 @@ import Testing
 @Suite(.timeLimit(.minutes(1))) struct SlowClientTests {
     @Test func aHeadThatDoesNotEndIsCutOff() async throws {
         var configuration = ServerConfiguration()
-        configuration.idleDuration = .milliseconds(50)
+        configuration.idleDuration = .milliseconds(200)
         try await TestModel.serve(.live, configuration: configuration) { client in
             try await RawConnection.open(client) { connection in
-                try await connection.send("GET /health HTTP/1.1\r\nHo")
+                // On a busy machine the time may be over before this is sent.
+                try? await connection.send("GET /health HTTP/1.1\r\nHo")
                 try await connection.readToEnd()
                 #expect(connection.received.isEmpty)
             }
