@@ -68,9 +68,10 @@ test-api: model build
 test-page: model build
 	python3 -B Scripts/test_page.py --nanoflow .build/release/nanoflow --model $(MODEL)
 
-# A thousand requests, good, bad, slow and broken off; and a server that is asked to end.
+# Requests good, bad, slow and broken off (by itself the script sends 1,000); a server asked to end.
 test-load: model build
-	python3 -B Scripts/test_load.py --nanoflow .build/release/nanoflow --model $(MODEL) --part load
+	python3 -B Scripts/test_load.py --nanoflow .build/release/nanoflow --model $(MODEL) --part load \
+	    --requests 400
 	python3 -B Scripts/test_load.py --nanoflow .build/release/nanoflow --model $(MODEL) --part drain
 
 # guidellm, aiperf and lm-eval against a server; they take gigabytes of disk, so `check` leaves them out.
@@ -79,4 +80,4 @@ clients: model build
 
 # Servers with a small KV cache are overloaded, killed while they write to disk, and started again.
 test-memory: model build
-	Scripts/test_kv_tier.py --nanoflow .build/release/nanoflow --model $(MODEL)
+	Scripts/test_kv_tier.py --nanoflow .build/release/nanoflow --model $(MODEL) --kills 10
