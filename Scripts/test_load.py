@@ -54,10 +54,8 @@ class Connection:
     async def __aexit__(self, *_):
         self.writer.transport.abort()
 
-    async def send(self, method, path, body=b"", key=None):
+    async def send(self, method, path, body=b""):
         head = [f"{method} {path} HTTP/1.1", "Host: loopback", f"Content-Length: {len(body)}"]
-        if key:
-            head.append(f"Authorization: Bearer {key}")
         self.writer.write("\r\n".join([*head, "", ""]).encode() + body)
         await self.writer.drain()
         status = (await self.reader.readline()).split()
