@@ -23,7 +23,7 @@ struct Monitoring: Sendable {
     ///
     /// - Throws: ``RequestError/stuck(seconds:)``.
     func health() throws -> Response {
-        let seconds = service.generator.observedEngine?.secondsWithoutProgress ?? 0
+        let seconds = service.generator.secondsWithoutProgress
         guard seconds < progressSeconds else { throw RequestError.stuck(seconds: Int(seconds)) }
         return try JSON.response(["status": "ok"])
     }

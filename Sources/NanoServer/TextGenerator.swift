@@ -10,6 +10,8 @@ package protocol TextGenerator: Sendable {
     var vocabularyCount: Int { get }
     /// The engine behind it, to look at; nil: there is none.
     var observedEngine: Engine? { get }
+    /// Seconds for which there has been something to do and none of it has been done.
+    var secondsWithoutProgress: Double { get }
     /// The token ids of a prompt, which has at least one and leaves room for a completion.
     func tokens(of prompt: Prompt) throws -> [Int]
     /// The token ids of a prompt of any length.
@@ -30,4 +32,5 @@ package protocol TextGenerator: Sendable {
 
 extension LLM: TextGenerator {
     package var observedEngine: Engine? { engine }
+    package var secondsWithoutProgress: Double { engine.secondsWithoutProgress }
 }

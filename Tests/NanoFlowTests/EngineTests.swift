@@ -49,6 +49,20 @@ import Testing
         await llm.shutdown()
     }
 
+    @Test func onlyUnfinishedRequestsMakeTimeWithoutProgress() async throws {
+        let llm = try await tinyModel()
+        #expect(llm.engine.secondsWithoutProgress == 0)
+        var seconds = 0.0
+        // A test that was preempted here looks only after the end: then it looks once more.
+        while seconds == 0 {
+            let stream = try llm.stream(Self.prompt, sampling: Self.sampling())
+            seconds = llm.engine.secondsWithoutProgress
+            for try await _ in stream {}
+        }
+        #expect(llm.engine.secondsWithoutProgress == 0)
+        await llm.shutdown()
+    }
+
     @Test func withoutALimitACompletionFillsTheContext() async throws {
         let llm = try await tinyModel(EngineConfiguration(precision: .f32, maxModelLength: 64))
         var sampling = Self.sampling()

@@ -75,25 +75,20 @@ import Testing
         }
     }
 
-    @Test func anEngineThatCompletesNoStepIsUnwell() async throws {
-        let llm = try await TestModel.open()
+    @Test(arguments: [59.0, 60.0]) func anEngineThatCompletesNoStepIsUnwell(
+        seconds: Double
+    ) async throws {
         var configuration = ServerConfiguration()
-        // Every step takes longer.
-        configuration.progressDuration = .nanoseconds(1)
-        try await TestModel.serve(llm, .router, configuration: configuration) { client in
-            func health() async throws -> HTTPResponse.Status {
-                try await client.execute(uri: "/health", method: .get).status
-            }
-            #expect(try await health() == .ok)
-            let stream = try llm.stream(
-                .tokens([5]),
-                sampling: SamplingParameters(maxTokens: 500, ignoresEndOfSequence: true))
-            let ready = try await client.execute(uri: "/ready", method: .get)
-            #expect(ready.status == .serviceUnavailable)
-            #expect(String(buffer: ready.body).contains("no_progress"))
-            for try await _ in stream {}
-            #expect(try await health() == .ok)
+        configuration.progressDuration = .seconds(60)
+        let generator = ScriptedGenerator(secondsWithoutProgress: seconds) {
+            AsyncThrowingStream { $0.finish() }
         }
-        await llm.shutdown()
+        try await TestModel.serve(generator, .router, configuration: configuration) { client in
+            for path in ["/health", "/ready"] {
+                let answer = try await client.execute(uri: path, method: .get)
+                #expect(answer.status == (seconds < 60 ? .ok : .serviceUnavailable))
+                #expect(String(buffer: answer.body).contains("no_progress") == (seconds >= 60))
+            }
+        }
     }
 }

@@ -53,6 +53,7 @@ struct ScriptedGenerator: TextGenerator {
     let maxModelLength = 1000
     let vocabularyCount = 256
     let observedEngine: Engine? = nil
+    var secondsWithoutProgress = 0.0
     let script: @Sendable () throws -> AsyncThrowingStream<GenerationEvent, any Error>
 
     func tokens(of prompt: Prompt) throws -> [Int] {
