@@ -66,7 +66,7 @@ class Server:
 
     newest = None
 
-    def __init__(self, arguments, options, group=None):
+    def __init__(self, arguments, options, group=None, environment=None):
         command = [arguments.nanoflow, "serve", "--model", arguments.model, "--port", "0"]
         command += ["--max-model-len", "1024", *options]
         self.group = group
@@ -74,7 +74,7 @@ class Server:
         Server.newest = self
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors,
-            preexec_fn=self._prepare)
+            env={**os.environ, **(environment or {})}, preexec_fn=self._prepare)
         try:
             self.url = self._read_url()
         except BaseException:

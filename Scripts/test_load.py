@@ -4,25 +4,31 @@
     Scripts/test_load.py --nanoflow PATH --model FILE [--requests 1000] [--part load|stalls|drain|all]
 
 Part `load` sends bounded requests at random: streams that are read to the end, streams that are cut
-off, streams that are read slowly, answers in whole, and bodies that are wrong. Every stream that
-lives must have the tokens that it has alone, and at the end the server has no block, no descriptor
-and no memory more than before. Part `drain` ends a server while it streams: the stream must finish,
+off, streams that are read slowly, answers in whole, texts that are hard to tokenize, and bodies that
+are wrong. Every stream that lives must have the tokens that it has alone, also while the clock
+jumps by days and all threads share one CPU, and at the end the server has no block, no descriptor and
+no memory more than before. Part `drain` ends a server while it streams: the stream must finish,
 and new requests must be refused; a second signal must end it at once. Part `stalls` prints the time
 between the tokens of 16 streams before and while a prompt of 6,000 tokens is computed.
 
-Needs Python 3.9 and nothing else. Exits with 1 and a sentence if something does not hold; the times
+Needs Python 3.9, and Debian's libfaketime for part `load`. Exits with 1 and a sentence if something does not hold; the times
 of part `stalls` are printed and judged by nobody.
 """
 
 import argparse
 import asyncio
+import contextlib
+import itertools
 import json
 import os
 import random
 import signal
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from test_kv_tier import Failure, Server, say
@@ -33,8 +39,9 @@ PROMPTS = 40
 BAD_BODIES = [
     b"", b"{", b"[1]", b'{"prompt":7}', b'{"prompt":"a","n":1000000}', b'{"prompt":[-1]}',
     b'{"prompt":"a","temperature":-1}', b'{"prompt":"\xff"}', b"[" * 5000,
-    b'{"prompt":"a","max_tokens":99999999}',
+    b'{"prompt":"a","max_tokens":99999999}', b'{"prompt":"a","n":1,"n":2}',
 ]
+HARD_TEXT_BYTES = 1 << 20
 
 
 # HTTP, as far as this needs it
@@ -152,7 +159,9 @@ class Load:
         await asyncio.gather(*(self.client() for _ in range(CLIENTS)))
 
     async def client(self):
-        kinds = [self.read, self.read, self.ask, self.cut, self.cut, self.crawl, self.fail]
+        kinds = [
+            self.read, self.read, self.ask, self.cut, self.cut, self.crawl, self.fail, self.fail,
+            self.burden]
         while self.left > 0:
             self.left -= 1
             kind = self.chance.choice(kinds)
@@ -200,6 +209,81 @@ class Load:
             if status != 400:
                 raise Failure(f"The body {body[:40]!r} was answered with {status}, not 400.")
 
+    async def burden(self, *_):
+        """One word of a megabyte."""
+        async with Connection(self.url) as connection:
+            body = json.dumps({"prompt": "a" * HARD_TEXT_BYTES}).encode()
+            status = await connection.send("POST", "/tokenize", body)
+            count = json.loads(await connection.body()).get("count", 0)
+            if status != 200 or count < 1:
+                raise Failure(f"A long word was answered with {status} and {count} tokens.")
+
+
+class Clock:
+    """The date as a server sees it, which may jump; what measures time goes on as ever."""
+
+    def __init__(self, folder):
+        self.offset = Path(folder) / "offset"
+        self.jump(0)
+
+    def jump(self, days):
+        whole = self.offset.with_suffix(".new")
+        whole.write_text(f"{days:+}d")
+        whole.rename(self.offset)
+
+    @property
+    def environment(self):
+        return {
+            "LD_PRELOAD": self.library(), "FAKETIME_TIMESTAMP_FILE": str(self.offset),
+            "FAKETIME_CACHE_DURATION": "1", "DONT_FAKE_MONOTONIC": "1",
+        }
+
+    @staticmethod
+    def library():
+        scripts = Path(__file__).parent
+        subprocess.run([scripts / "install_packages.sh", "libfaketime"], check=True)
+        listed = subprocess.run(
+            ["dpkg", "-L", "libfaketime"], check=True, capture_output=True, text=True)
+        return next(line for line in listed.stdout.split() if line.endswith("libfaketime.so.1"))
+
+
+@contextlib.asynccontextmanager
+async def disturbed(server, clock):
+    """Lets the clock jump by days, and all threads share one CPU, time and again."""
+    pid, dates = server.process.pid, set()
+    threads = {
+        int(name): os.sched_getaffinity(int(name)) for name in os.listdir(f"/proc/{pid}/task")}
+
+    def run_on(cpus):
+        for thread, own in threads.items():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(thread, cpus or own)
+
+    async def disturb():
+        one = {min(os.sched_getaffinity(0))}
+        for days, cpus in itertools.cycle([(2, one), (-2, None), (0, None)]):
+            clock.jump(days)
+            run_on(cpus)
+            await asyncio.sleep(1.5)
+            async with Connection(server.url) as connection:
+                await connection.send("POST", "/v1/completions", completion([5], 1))
+                dates.add(json.loads(await connection.body())["created"] // 86400)
+
+    task = asyncio.create_task(disturb())
+    try:
+        yield
+        await until("the server has not seen its clock jump", lambda: has_at_least(3, dates))
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        clock.jump(0)
+        run_on(None)
+
+
+async def has_at_least(count, values):
+    return len(values) >= count
+
 
 def descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
@@ -218,13 +302,14 @@ async def until(what, condition):
         await asyncio.sleep(0.05)
 
 
-async def check_load(server, requests):
+async def check_load(server, requests, clock):
     load = Load(server.url, requests, seed=5)
     pid = server.process.pid
     await load.learn()
     # The first round fills buffers and pools that stay.
     load.left = requests // 4
-    await load.run()
+    async with disturbed(server, clock):
+        await load.run()
     await settle(server)
     before = (descriptors(pid), resident(pid))
     load.left = requests - requests // 4
@@ -349,9 +434,11 @@ def main():
     options = ["--max-num-seqs", "32", "--kv-cache-memory", "64M", "--max-num-batched-tokens", "128"]
     try:
         if arguments.part in ("load", "all"):
-            with Server(arguments, options) as server:
-                asyncio.run(check_load(server, arguments.requests))
-                server.stop()
+            with tempfile.TemporaryDirectory() as folder:
+                clock = Clock(folder)
+                with Server(arguments, options, environment=clock.environment) as server:
+                    asyncio.run(check_load(server, arguments.requests, clock))
+                    server.stop()
         if arguments.part in ("drain", "all"):
             asyncio.run(check_drain(arguments, options))
         if arguments.part in ("stalls", "all"):

@@ -12,8 +12,8 @@ struct AdmissionOptions: ParsableArguments {
     @Option(
         help: """
             Seconds that a request may wait for its first step: it is answered with 429 where those \
-            before it are predicted to take longer, and with 503 when it has waited so long \
-            (default: any time).
+            before it are predicted to take longer, and with 503, or an error in its stream, when it has \
+            waited so long (default: any time).
             """)
     var maxWaitingTime: Double?
 

@@ -55,9 +55,12 @@ struct ServeCommand: AsyncParsableCommand {
         guard !autoTune || options.engine.plan == nil else {
             throw ValidationError("--auto-tune looks for the plans that --plan would give.")
         }
-        for (name, value) in [("drain-time", drainTime), ("progress-time", progressTime)] {
-            guard (0...86_400).contains(value) else {
-                throw ValidationError("--\(name) must be 0 to 86400 seconds. Given: \(value).")
+        for (name, value, least) in [
+            ("drain-time", drainTime, 0), ("progress-time", progressTime, 1),
+        ] {
+            guard (Double(least)...86_400).contains(value) else {
+                throw ValidationError(
+                    "--\(name) must be \(least) to 86400 seconds. Given: \(value).")
             }
         }
         guard apiKey.allSatisfy({ !$0.isEmpty }) else {

@@ -37,6 +37,11 @@ struct TokenDetails: Sendable {
     let promptLogprobCount: Int?
     let hasIDs: Bool
 
+    /// As the lists of log-probabilities show it, where special tokens have a text too.
+    func text(of token: Int) -> String {
+        displayText(generator.spelling(of: token))
+    }
+
     func tokenIDs(_ part: AnswerPart) -> [Int]? {
         hasIDs ? part.tokens.map(\.id) : nil
     }
@@ -62,7 +67,7 @@ struct TokenDetails: Sendable {
     private func entry(_ token: Int, _ logprob: Double, rank: Int) -> PromptLogprob {
         PromptLogprob(
             logprob: finiteLogprob(logprob), rank: rank,
-            decodedToken: displayText(generator.spelling(of: token)))
+            decodedToken: text(of: token))
     }
 }
 
@@ -102,5 +107,6 @@ func displayText(_ bytes: [UInt8]) -> String {
 
 /// A log-probability as JSON can carry it.
 func finiteLogprob(_ logprob: Double?) -> Double {
-    max(logprob ?? -9999, -9999)
+    // In this order NaN gives the number.
+    max(-9999, logprob ?? -9999)
 }

@@ -114,7 +114,7 @@ extension ChatFormat {
         guard details.hasLogprobs else { return nil }
         let content = part.tokens.map { token in
             TokenEntry(
-                sampled: Entry(token.bytes, token.logprob),
+                sampled: Entry(details.generator.spelling(of: token.id), token.logprob),
                 alternatives: token.alternatives.map {
                     Entry(details.generator.spelling(of: $0.token), $0.logprob)
                 })

@@ -10,8 +10,9 @@ struct ChoiceEvent: Sendable {
 /// Calls `body` with the events of all streams in the order in which they happen, until all have
 /// finished.
 ///
-/// Where `body` stays more than some events behind, it is given up. When the connection closes, the task is cancelled, a stream fails or `body` throws, all streams
-/// are dropped, which aborts what still runs.
+/// When the connection closes, the task is cancelled, a stream fails or `body` throws, all streams are
+/// dropped, which aborts what still runs. So they are where `body` stays too many events behind; it
+/// hears of that when it has taken those.
 ///
 /// - Throws: What a stream or `body` threw; `CancellationError` when the client has gone.
 func forEachEvent(
@@ -25,17 +26,14 @@ func forEachEvent(
     channel.onClose { relay.finish(throwing: CancellationError()) }
     defer { channel.onClose(nil) }
     try await withThrowingTaskGroup(of: Void.self) { group in
-        for (index, stream) in streams.enumerated() {
-            group.addTask {
-                do {
-                    for try await event in stream {
-                        let result = relay.yield(ChoiceEvent(index: index, event: event))
-                        guard case .dropped = result else { continue }
-                        return relay.finish(throwing: RequestError.readTooSlowly(capacity))
-                    }
-                } catch {
-                    relay.finish(throwing: error)
+        group.addTask {
+            do {
+                try await forward(streams) {
+                    let result = relay.yield($0)
+                    if case .dropped = result { throw RequestError.readTooSlowly(capacity) }
                 }
+            } catch {
+                relay.finish(throwing: error)
             }
         }
         var unfinishedCount = streams.count
@@ -49,5 +47,23 @@ func forEachEvent(
             }
         }
         throw CancellationError()
+    }
+}
+
+/// Calls `take` with every event; when it throws, or a stream does, all streams are dropped.
+private func forward(
+    _ streams: [AsyncThrowingStream<GenerationEvent, any Error>],
+    to take: @Sendable @escaping (ChoiceEvent) throws -> Void
+) async throws {
+    try await withThrowingTaskGroup(of: Void.self) { group in
+        for (index, stream) in streams.enumerated() {
+            group.addTask {
+                for try await event in stream {
+                    try take(ChoiceEvent(index: index, event: event))
+                }
+            }
+        }
+        // In contrast to waitForAll(), this leaves at the first error, which cancels the others.
+        for try await _ in group {}
     }
 }

@@ -82,13 +82,13 @@ struct CompletionFormat: AnswerFormat {
         var offset = part.offset
         for token in part.prompt {
             logprobs.add(
-                displayText(details.generator.spelling(of: token.id)), token.logprob,
-                token.logprob == nil ? nil : token.alternatives, at: &offset, details.generator)
+                details.text(of: token.id), token.logprob,
+                token.logprob == nil ? nil : token.alternatives, at: &offset, details)
         }
         for token in part.tokens {
             logprobs.add(
-                displayText(token.bytes), finiteLogprob(token.logprob), token.alternatives,
-                at: &offset, details.generator)
+                details.text(of: token.id), finiteLogprob(token.logprob), token.alternatives,
+                at: &offset, details)
         }
         return logprobs
     }
@@ -97,7 +97,7 @@ struct CompletionFormat: AnswerFormat {
 extension CompletionFormat.Logprobs {
     fileprivate mutating func add(
         _ text: String, _ logprob: Double?, _ alternatives: [TokenLogprob]?, at offset: inout Int,
-        _ generator: any TextGenerator
+        _ details: TokenDetails
     ) {
         tokens.append(text)
         tokenLogprobs.append(logprob.map { finiteLogprob($0) })
@@ -106,8 +106,7 @@ extension CompletionFormat.Logprobs {
             alternatives.map { alternatives in
                 var top: [String: Double] = [:]
                 for other in alternatives.reversed() {
-                    top[displayText(generator.spelling(of: other.token))] = finiteLogprob(
-                        other.logprob)
+                    top[details.text(of: other.token)] = finiteLogprob(other.logprob)
                 }
                 let own = finiteLogprob(logprob)
                 top[text] = max(own, top[text] ?? own)

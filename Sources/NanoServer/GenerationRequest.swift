@@ -45,7 +45,7 @@ struct GenerationRequest: Sendable {
         defaultMaxTokens: Int?, from client: Client, for service: CompletionService
     ) throws {
         try Self.check(body, promptCount: prompts.count, for: service)
-        if client.sharesByKey, body.priority != 0 {
+        if client.tenant != nil, body.priority != 0 {
             throw NanoFlowError(
                 .invalidRequest, field: "priority", limit: "0 where several keys share the server",
                 given: "\(body.priority)")

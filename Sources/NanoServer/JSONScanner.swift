@@ -1,6 +1,8 @@
+import Foundation
+
 /// Walks once over a JSON text without recursion, before a decoder recurses over it.
 ///
-/// The grammar is RFC 8259's. Escaped lone surrogates, which Python's `json.dumps` may write and
+/// The grammar is RFC 8259's, and an object has each key once. Escaped lone surrogates, which Python's `json.dumps` may write and
 /// no Swift string can hold, become U+FFFD in place.
 struct JSONScanner {
     static let maxDepth = 64
@@ -13,6 +15,8 @@ struct JSONScanner {
     private var index = 0
     /// The bytes that close what is open, innermost last.
     private var closers: [UInt8] = []
+    /// The keys so far of each thing that is open.
+    private var keys: [Set<String>] = []
 
     init(_ bytes: [UInt8]) {
         self.bytes = bytes
@@ -32,11 +36,12 @@ struct JSONScanner {
                 (.separator, closers.last):
                 index += 1
                 closers.removeLast()
+                keys.removeLast()
                 expected = afterValue
             case (.value, _), (.valueOrEnd, _):
                 expected = try scanValue(byte)
             case (.key, UInt8(ascii: "\"")), (.keyOrEnd, UInt8(ascii: "\"")):
-                try scanString()
+                try scanKey()
                 expected = .colon
             case (.colon, UInt8(ascii: ":")):
                 index += 1
@@ -92,6 +97,7 @@ struct JSONScanner {
             throw .invalidJSON("it is nested deeper than \(Self.maxDepth) at byte \(index).")
         }
         closers.append(closer)
+        keys.append([])
         index += 1
     }
 
@@ -130,6 +136,21 @@ struct JSONScanner {
 }
 
 extension JSONScanner {
+    /// Two values under one key have no one meaning: a proxy in front may check the one that is not used.
+    private mutating func scanKey() throws(RequestError) {
+        let start = index
+        try scanString()
+        let text = bytes[start + 1..<index - 1]
+        // Written with escapes it is still the same key.
+        let key =
+            text.contains(UInt8(ascii: "\\"))
+            ? try? JSONDecoder().decode(String.self, from: Data(bytes[start..<index])) : nil
+        guard keys[keys.count - 1].insert(key ?? String(decoding: text, as: UTF8.self)).inserted
+        else {
+            throw .invalidJSON("a key is there for the second time at byte \(start).")
+        }
+    }
+
     private mutating func scanString() throws(RequestError) {
         index += 1
         while let byte = current {

@@ -76,9 +76,18 @@ struct RequestBody {
         sampling.ignoresEndOfSequence = try body.flag("ignore_eos")
         sampling.includesStop = try body.flag("include_stop_str_in_output")
         sampling.minTokens = try body.integer("min_tokens") ?? 0
-        sampling.promptLogprobCount = try body.integer("prompt_logprobs")
+        sampling.promptLogprobCount = try promptLogprobCount(body)
         sampling.logitBias = try logitBias(body)
         return sampling
+    }
+
+    /// In range already here: what an echo needs beside it would hide one that is not.
+    private static func promptLogprobCount(_ body: JSONObject) throws -> Int? {
+        let limit = SamplingParameters.maxLogprobCount
+        let count = try body.integer("prompt_logprobs")
+        guard let count, !(0...limit).contains(count) else { return count }
+        throw NanoFlowError(
+            .invalidRequest, field: "prompt_logprobs", limit: "0 to \(limit)", given: "\(count)")
     }
 
     private static func logitBias(_ body: JSONObject) throws -> [Int: Double] {

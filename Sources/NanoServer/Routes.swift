@@ -34,13 +34,15 @@ struct Routes: HTTPResponder {
             // Nobody reads this.
             response = Response(status: .serviceUnavailable)
         } catch {
-            let error = ErrorResponse(error)
-            if request.method == .post { service.counters.countRejection(error.error.code) }
-            if error.status == .internalServerError {
+            let answer = ErrorResponse(error)
+            if request.method == .post { service.counters.countRejection(answer.error.code) }
+            if answer.status == .internalServerError {
+                // Its text may be about other people's requests.
                 context.logger.error(
-                    "\(error.error.message)", metadata: ["request_id": "\(requestID)"])
+                    "\(answer.error.message)",
+                    metadata: ["request_id": "\(requestID)", "error": "\(type(of: error))"])
             }
-            response = try JSON.response(error, status: error.status, headers: error.headers)
+            response = try JSON.response(answer, status: answer.status, headers: answer.headers)
         }
         response.headers[Self.requestIDField] = requestID
         // A HEAD request gets the head alone, errors included.
@@ -94,7 +96,7 @@ struct Routes: HTTPResponder {
             try allow(request, .post)
             if state.isDraining { throw RequestError.draining }
             let client = Client(
-                channel: context.channel, tenant: tenant, sharesByKey: keys.count > 1,
+                channel: context.channel, tenant: keys.count > 1 ? tenant : nil,
                 requestID: givenID)
             return try await generate(request, path, client)
         default:
@@ -105,26 +107,16 @@ struct Routes: HTTPResponder {
     private func generate(
         _ request: Request, _ path: String, _ client: Client
     ) async throws -> Response {
-        let answering = Answering(state)
-        var response: Response
         if path == "/v1/chat/completions" {
-            response = try await service.chat(limits.decode(request), from: client)
-        } else {
-            response = try await service.completion(limits.decode(request), from: client)
+            return try await service.chat(limits.decode(request), from: client)
         }
-        // The answer is under way until its body has been written, or dropped.
-        let body = response.body
-        response.body = ResponseBody(contentLength: body.contentLength) { writer in
-            defer { answering.end() }
-            try await body.write(writer)
-        }
-        return response
+        return try await service.completion(limits.decode(request), from: client)
     }
 
     private func allow(_ request: Request, _ method: HTTPRequest.Method) throws {
         guard request.method == method || (request.method == .head && method == .get) else {
             throw RequestError.methodNotAllowed(
-                request.method.rawValue, allowed: method.rawValue)
+                request.method.rawValue, allowed: method == .get ? "GET, HEAD" : method.rawValue)
         }
     }
 
@@ -157,19 +149,4 @@ struct Routes: HTTPResponder {
         (1...128).contains(id.utf8.count)
             && id.utf8.allSatisfy { (0x21...0x7E).contains($0) }
     }
-}
-
-/// One request being answered, counted as such until its end or its disappearance.
-private final class Answering: Sendable {
-    private let state: ServerState
-
-    init(_ state: ServerState) {
-        self.state = state
-        state.begin()
-    }
-
-    /// Keeps it counted until here.
-    func end() {}
-
-    deinit { state.end() }
 }

@@ -108,7 +108,8 @@ package struct NanoServer: Sendable {
 
     /// The server as a service, for a caller that has a service group of its own.
     package func application() -> some ApplicationProtocol {
-        let maxDiscardedByteCount = 16 * configuration.maxBodyByteCount
+        let maxBodyByteCount = configuration.maxBodyByteCount
+        let state = state
         let stallTime = TimeAmount(configuration.stallDuration)
         let onListening = onListening
         return Application(
@@ -116,8 +117,9 @@ package struct NanoServer: Sendable {
             server: .http1(
                 configuration: .init(
                     additionalChannelHandlers: [
+                        ExchangeHandler(state: state, maxBodyByteCount: maxBodyByteCount),
                         ConnectionMonitor(
-                            maxDiscardedByteCount: maxDiscardedByteCount, stallTime: stallTime)
+                            maxDiscardedByteCount: 16 * maxBodyByteCount, stallTime: stallTime),
                     ],
                     idleTimeout: TimeAmount(configuration.idleDuration))),
             configuration: ApplicationConfiguration(

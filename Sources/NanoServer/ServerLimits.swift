@@ -55,8 +55,11 @@ struct ServerLimits: Sendable {
     private func read(_ request: Request, _ room: ByteBudget.Share) async throws -> [UInt8] {
         // A body that is too long is refused at once, and the connection drops the rest of it while
         // the client reads the answer. One that is to be closed would not: there the rest is read
-        // first, or a client that sends everything before it listens would never hear.
-        let isClosing = request.headers[.connection]?.lowercased() == "close"
+        // first, or a client that sends everything before it listens would never hear. Unless it waits
+        // to be asked for the body.
+        let isClosing =
+            request.headers[.connection]?.lowercased() == "close"
+            && request.headers[.expect] == nil
         let announced = request.headers[.contentLength].flatMap { Int($0) } ?? 0
         guard announced <= maxBodyByteCount || isClosing else {
             throw RequestError.bodyTooLarge(limit: maxBodyByteCount)

@@ -24,7 +24,9 @@ struct StreamedAnswer<Format: AnswerFormat>: Sendable {
     ) async throws {
         for (index, choice) in answer.request.choices.enumerated() {
             guard let opening = answer.format.opening(index, choice) else { continue }
-            var chunk = chunk([opening], usage: nil)
+            let usage = UsageBody(
+                promptTokens: choice.prompt.count, completionTokens: 0, cachedPromptTokens: 0)
+            var chunk = chunk([opening], usage: includesContinuousUsage ? usage : nil)
             chunk.promptTokenIDs = answer.chatDetails?.promptTokenIDs(choice)
             try await events.send(chunk)
         }
@@ -43,10 +45,10 @@ struct StreamedAnswer<Format: AnswerFormat>: Sendable {
                 try await events.send(last)
             }
         } catch let error where !(error is CancellationError) {
-            // Where it was the writing that failed, this fails in the same way.
+            // Where it was the writing that failed, this fails in the same way, and nobody was refused.
             let error = ErrorResponse(error)
-            counters.countRejection(error.error.code)
             try await events.send(error)
+            counters.countRejection(error.error.code)
         }
         try await events.sendDone()
     }
@@ -61,11 +63,7 @@ struct StreamedAnswer<Format: AnswerFormat>: Sendable {
             guard let echo = choice.echo else { return }
             part.text = echo
             part.prompt = tokens
-            progress.scalarCount += tokens.reduce(0) {
-                $0
-                    + displayText(answer.format.details.generator.spelling(of: $1.id))
-                    .unicodeScalars.count
-            }
+            progress.scalarCount += tokens.reduce(0) { $0 + scalarCount($1.id) }
         case .token(let token, let text):
             progress.usage = TokenUsage(
                 promptTokens: progress.usage.promptTokens,
@@ -73,7 +71,7 @@ struct StreamedAnswer<Format: AnswerFormat>: Sendable {
             part.text = text
             if choice.sampling.logprobCount != nil {
                 part.tokens = [token]
-                progress.scalarCount += displayText(token.bytes).unicodeScalars.count
+                progress.scalarCount += scalarCount(token.id)
             } else if text.isEmpty, !answer.request.returnsTokenIDs {
                 return
             }
@@ -92,6 +90,10 @@ struct StreamedAnswer<Format: AnswerFormat>: Sendable {
             chunk(
                 [answer.format.chunk(event.index, part)],
                 usage: includesContinuousUsage ? usage : nil))
+    }
+
+    private func scalarCount(_ token: Int) -> Int {
+        answer.format.details.text(of: token).unicodeScalars.count
     }
 
     private func chunk(

@@ -14,6 +14,7 @@ struct TokenizeBody: Decodable {
             body.shape("add_special_tokens") == .null
             ? true : try body.flag("add_special_tokens")
         wantsSpellings = try body.flag("return_token_strs")
+        try UnsupportedFields.check(body, choicesPerPrompt: 1)
         if body.shape("messages") != .null {
             prompt = .chat(try ChatBody.messages(body))
         } else if let text: String = try body.value("prompt", "a string") {

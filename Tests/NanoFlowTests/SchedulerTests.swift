@@ -159,7 +159,7 @@ import Testing
 
     @Test func tenantsHaveTurnsByWhatTheyCost() {
         var turns = TenantTurns()
-        let share = { (tenant: Int) in TenantShare(tenant: tenant, steps: 40) }
+        let share = { (tenant: Int) in TenantShare(tenant: tenant, cost: 40) }
         #expect((0..<3).map { _ in turns.turn(of: share(1), step: 100) } == [100, 140, 180])
         // Nothing of the backlog has begun, nor does its age in steps count.
         #expect(turns.turn(of: share(2), step: 9000) == 100)
@@ -172,12 +172,29 @@ import Testing
         #expect((1...4).map { turns.turn(of: share($0), step: 9001) } == [220, 220, 220, 220])
     }
 
+    @Test func turnsAreSettledByWhatWasSpent() {
+        var turns = TenantTurns()
+        let share = TenantShare(tenant: 1, cost: 40)
+        #expect((0..<3).map { _ in turns.turn(of: share, step: 100) } == [100, 140, 180])
+        // Two were given up before they began: they cost nothing.
+        turns.settle(share, cost: 0)
+        turns.settle(share, cost: 0)
+        #expect(turns.turn(of: share, step: 100) == 140)
+        // One took ten times as long as predicted.
+        turns.settle(share, cost: 400)
+        #expect(turns.turn(of: share, step: 100) == 540)
+        // Nobody saves up time that has gone by.
+        turns.begin(540)
+        for _ in 0..<9 { turns.settle(share, cost: 0) }
+        #expect(turns.turn(of: share, step: 100) == 540)
+    }
+
     @Test func aNewcomerDoesNotWaitForABacklogOfTwo() {
         var scheduler = Scheduler(limits(sequences: 1, batchedTokens: 16))
         for id in 1...200 {
             scheduler.add(
                 id, promptCount: 2, maxTokens: 1,
-                share: TenantShare(tenant: id % 2, steps: 2))
+                share: TenantShare(tenant: id % 2, cost: 2))
         }
         var order: [SequenceID] = []
         while order.count < 60, let batch = scheduler.schedule() {
@@ -186,7 +203,7 @@ import Testing
             batch.items.forEach { scheduler.end($0.sequence, completionTokens: 1) }
             guard order.count == 50 else { continue }
             scheduler.add(
-                999, promptCount: 2, maxTokens: 1, share: TenantShare(tenant: 9, steps: 2))
+                999, promptCount: 2, maxTokens: 1, share: TenantShare(tenant: 9, cost: 2))
         }
         let place = order.firstIndex(of: 999)
         #expect(place.map { (50...52).contains($0) } == true)
@@ -196,9 +213,9 @@ import Testing
         var scheduler = Scheduler(limits(sequences: 1, batchedTokens: 16))
         for id in 1...3 {
             scheduler.add(
-                id, promptCount: 2, maxTokens: 1, share: TenantShare(tenant: 1, steps: 50))
+                id, promptCount: 2, maxTokens: 1, share: TenantShare(tenant: 1, cost: 50))
         }
-        scheduler.add(4, promptCount: 2, maxTokens: 1, share: TenantShare(tenant: 2, steps: 50))
+        scheduler.add(4, promptCount: 2, maxTokens: 1, share: TenantShare(tenant: 2, cost: 50))
         var order: [SequenceID] = []
         while let batch = scheduler.schedule() {
             order += batch.items.map(\.sequence)

@@ -17,7 +17,7 @@ import Testing
         #expect(times.prefillBudget(share: 1, decodes: 16, waiting: 48) == 160)
         #expect(times.prefillBudget(share: nil, decodes: 16, waiting: 0) == nil)
         // Never so little that a prompt does not get on.
-        #expect(times.prefillBudget(share: 0.01, decodes: 16, waiting: 0) == 16)
+        #expect(times.prefillBudget(share: 0.01, decodes: 16, waiting: 0) == 4)
     }
 
     @Test func aPromptTokensTimeIsLearntBesideDecodes() throws {
@@ -27,8 +27,25 @@ import Testing
         let budget = try #require(times.prefillBudget(share: 1, decodes: 16, waiting: 0))
         #expect((19...20).contains(budget))
         // 2 ms a prompt token, 2.5 ms a token of the completion.
-        let seconds = try #require(times.seconds(promptTokens: 100, completionTokens: 100))
+        let seconds = try #require(
+            times.seconds(promptTokens: 100, completionTokens: 100, among: 16))
         #expect(abs(seconds - 0.45) < 0.001)
+    }
+
+    @Test func aStreamOfPromptsHidesNoDecodes() throws {
+        var times = StepForecast()
+        // One decode of 10 ms is known, then sixteen of 48 ms run, and there is always a prompt beside
+        // them, of 1 ms a token.
+        times.add(seconds: 0.5, decodes: 0, prefillTokens: 500)
+        for _ in 0..<50 { times.add(seconds: 0.01, decodes: 1, prefillTokens: 0) }
+        for _ in 0..<1000 {
+            let budget = try #require(
+                times.prefillBudget(share: 0.8, decodes: 16, waiting: 0))
+            times.add(seconds: 0.048 + 0.001 * Double(budget), decodes: 16, prefillTokens: budget)
+        }
+        // 38 would be right; with all of the surprise on the prompts' side it falls to the least.
+        let budget = try #require(times.prefillBudget(share: 0.8, decodes: 16, waiting: 0))
+        #expect((12...40).contains(budget))
     }
 
     @Test func histogramsCountUpToTheirBounds() {

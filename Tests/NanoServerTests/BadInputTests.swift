@@ -44,6 +44,9 @@ struct BadInput: Sendable, CustomTestStringConvertible {
         .completion("a second value", #"{"prompt":"a"}{}"#),
         .completion("a list", "[]", param: "body"),
         .completion("a string", #""a""#, param: "body"),
+        .completion("a key twice", #"{"prompt":"a","n":1,"n":2}"#),
+        .completion("a key twice, once in escapes", #"{"prompt":"a","n":1,"\u006e":2}"#),
+        .completion("a key twice further in", #"{"prompt":"a","x":[{"y":{"z":1,"z":1}}]}"#),
         .completion("NaN", #"{"prompt":"a","temperature":NaN}"#),
         .completion("a raw NUL", "{\"prompt\":\"a\0b\"}"),
         .completion("a bad escape", #"{"prompt":"\q"}"#),
@@ -146,6 +149,10 @@ struct BadInput: Sendable, CustomTestStringConvertible {
         .chat(
             "max_tokens beside the other", #""max_completion_tokens":1,"max_tokens":"x""#,
             param: "max_tokens"),
+        .completion(
+            "negative alternatives of an echo",
+            #"{"prompt":"a b","echo":true,"logprobs":1,"max_tokens":1,"prompt_logprobs":-1}"#,
+            param: "prompt_logprobs"),
         .completion("echo as text", #"{"prompt":"a","echo":"yes"}"#, param: "echo"),
     ]
 

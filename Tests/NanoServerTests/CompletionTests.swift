@@ -125,6 +125,16 @@ import Testing
         }
     }
 
+    @Test func specialTokensAloneAreAPrompt() async throws {
+        try await TestModel.serve { client in
+            let answer = try await client.answer(
+                "/v1/completions",
+                #"{"prompt":"<|im_end|><|endoftext|>","max_tokens":3,"ignore_eos":true}"#)
+            #expect(answer["usage"]["prompt_tokens"].number == 2)
+            #expect(answer["usage"]["completion_tokens"].number == 3)
+        }
+    }
+
     @Test func aSeedRepeatsAndDistinguishesChoices() async throws {
         try await TestModel.serve { client in
             func texts(_ seed: Int64, n: Int) async throws -> [JSONValue] {

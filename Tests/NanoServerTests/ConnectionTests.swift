@@ -84,6 +84,37 @@ import Testing
         }
     }
 
+    @Test func aClientThatWaitsToBeAskedForItsBodyIsAsked() async throws {
+        let interim = "HTTP/1.1 100 Continue\r\n\r\n"
+        @Sendable func head(_ count: Int) -> String {
+            "POST \(path) HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
+                + "Content-Length: \(count)\r\n\r\n"
+        }
+        let body = #"{"prompt":"a","max_tokens":1}"#
+        try await TestModel.serve(.live) { client in
+            try await RawConnection.open(client) { connection in
+                try await connection.send(head(body.utf8.count))
+                try await connection.read(until: interim)
+                try await connection.send(body)
+                try await connection.read(until: "total_tokens")
+                #expect(connection.received.hasPrefix(interim + "HTTP/1.1 200 OK\r\n"))
+            }
+            // The second request comes while the first is answered: asking would be part of that answer.
+            try await RawConnection.open(client) { connection in
+                let second = head(body.utf8.count) + body
+                let first = second.replacing("Expect: 100-continue\r\n", with: "")
+                try await connection.send(first + second)
+                try await connection.read(until: "total_tokens", times: 2)
+                #expect(!connection.received.contains(interim))
+            }
+            try await RawConnection.open(client) { connection in
+                try await connection.send(head(10_000_000))
+                try await connection.read(until: "\"ContentTooLargeError\"")
+                #expect(connection.received.hasPrefix("HTTP/1.1 413 "))
+            }
+        }
+    }
+
     /// Such a client sends everything, then listens until the end.
     @Test func aClientThatAsksToCloseHearsThatItsBodyIsTooLong() async throws {
         try await TestModel.serve(.live) { client in

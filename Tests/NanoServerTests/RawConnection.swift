@@ -1,3 +1,4 @@
+import Foundation
 import Hummingbird
 import HummingbirdTesting
 import NIOCore
@@ -40,9 +41,9 @@ struct RawConnection {
                 + "Content-Length: \(body.utf8.count)\r\n\r\n\(body)")
     }
 
-    /// Reads until what was received contains `text`.
-    mutating func read(until text: String) async throws {
-        while !received.contains(text) {
+    /// Reads until what was received contains `text` so many times.
+    mutating func read(until text: String, times: Int = 1) async throws {
+        while received.components(separatedBy: text).count <= times {
             let part = try #require(try await inbound.next(), "\(received)")
             bytes += part.readableBytesView
         }

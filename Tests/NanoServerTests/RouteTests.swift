@@ -154,8 +154,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ("/health", "POST", "GET"), ("/v1/models", "DELETE", "GET"),
-        ("/v1/models/tiny", "PUT", "GET"), ("/v1/completions", "GET", "POST"),
+        ("/health", "POST", "GET, HEAD"), ("/v1/models", "DELETE", "GET, HEAD"),
+        ("/v1/models/tiny", "PUT", "GET, HEAD"), ("/v1/completions", "GET", "POST"),
         ("/v1/chat/completions", "BREW", "POST"),
     ])
     func aKnownPathWithAnotherMethodIs405(

@@ -4,6 +4,7 @@ import HummingbirdTesting
 import NanoFlow
 import NanoServer
 import NanoTestSupport
+import Synchronization
 import Testing
 
 /// Times that run out, and queues that are full.
@@ -91,6 +92,34 @@ import Testing
         await llm.shutdown()
     }
 
+    @Test func whoWouldWaitTooLongIsRefused() async throws {
+        var configuration = EngineConfiguration(
+            precision: .f32, threadCount: 1, kvCacheByteCount: 64 << 20, maxSequences: 1)
+        configuration.serving.maxWaitingSeconds = 0.01
+        let llm = try await LLM(
+            model: Fixture.engine("tiny-llama.gguf").path, configuration: configuration)
+        let sampling = SamplingParameters(
+            temperature: 0, maxTokens: 400, ignoresEndOfSequence: true)
+        // What a token takes is learnt.
+        _ = try await llm.generate(.tokens(Array(5..<40)), sampling: sampling)
+        func submit(_ count: Int) throws -> [AsyncThrowingStream<GenerationEvent, any Error>] {
+            try llm.streams(
+                Array(repeating: ([5], sampling), count: count), cacheSalt: nil, priority: 0,
+                tenant: nil)
+        }
+        var refusal: NanoFlowError?
+        // Where this test was halted, those before may have been given up already: then once more.
+        while refusal == nil {
+            let waiting = try submit(20)
+            do { _ = try submit(1) } catch let error as NanoFlowError { refusal = error }
+            withExtendedLifetime(waiting) {}
+        }
+        #expect(refusal?.code == .queueFull)
+        #expect(refusal?.field == "waiting time")
+        #expect(try #require(refusal?.retryAfter) > 0)
+        await llm.shutdown()
+    }
+
     @Test func priorityIsForServersOfOneKey() async throws {
         for keys in [["a"], ["a", "b"]] {
             var configuration = ServerConfiguration()
@@ -100,6 +129,30 @@ import Testing
                     uri: path, method: .post, headers: [.authorization: "Bearer a"],
                     body: ByteBuffer(string: #"{"prompt":[5],"max_tokens":1,"priority":-1}"#))
                 #expect(response.status == (keys.count == 1 ? .ok : .badRequest))
+            }
+        }
+    }
+
+    /// Also where it reads nothing at all, and long before the connection is closed for that.
+    @Test func whatAReaderFallsBehindOnIsAborted() async throws {
+        let (ends, end) = AsyncStream<Void>.makeStream()
+        let isFirst = Mutex(true)
+        let generator = ScriptedGenerator {
+            let floods = isFirst.withLock { isFirst in
+                defer { isFirst = false }
+                return isFirst
+            }
+            return AsyncThrowingStream { continuation in
+                guard floods else {
+                    return continuation.onTermination = { _ in end.yield() }
+                }
+                for _ in 0..<200_000 { continuation.yield(.letter("a")) }
+            }
+        }
+        try await TestModel.serve(generator, .live) { client in
+            try await RawConnection.open(client) { connection in
+                try await connection.post(path, #"{"prompt":"a","n":2,"stream":true}"#)
+                for await _ in ends { break }
             }
         }
     }

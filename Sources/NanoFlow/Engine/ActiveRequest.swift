@@ -7,8 +7,9 @@ struct ActiveRequest {
     let biases: [LogitBias]
     let arrival: UInt64
     let maxTokens: Int
-    /// Seconds that the machine is predicted to spend on it.
-    let predictedSeconds: Double
+    let tenant: Int?
+    /// What it adds to the wait of those behind it, as long as it has not begun.
+    let queuedSeconds: Double
     private let parameters: SamplingParameters
     private let endTokens: Set<Int>
     private let events: AsyncStream<EngineEvent>.Continuation
@@ -26,15 +27,16 @@ struct ActiveRequest {
 
     init(
         _ request: EngineRequest, _ blockNamer: BlockNamer?, endTokens: Set<Int>,
-        predictedSeconds: Double
+        queuedSeconds: Double
     ) {
         prompt = request.prompt
         maxTokens = request.maxTokens
         arrival = request.arrival
+        tenant = request.tenant
         parameters = request.sampling
         events = request.events
         self.endTokens = endTokens
-        self.predictedSeconds = predictedSeconds
+        self.queuedSeconds = queuedSeconds
         self.blockNamer = blockNamer?.salted(request.cacheSalt)
         self.blockNamer?.append(request.prompt)
         let changes = parameters.biases(endTokens: endTokens)
@@ -49,6 +51,9 @@ struct ActiveRequest {
     }
 
     var hasBegun: Bool { beginning > 0 }
+
+    /// Tokens of the prompt that are computed; none before it begins.
+    var computedPromptTokens: Int { hasBegun ? prompt.count - cachedPromptTokens : 0 }
 
     /// Of the full blocks of all tokens that are known.
     var blockNames: [BlockName] { blockNamer?.names ?? [] }

@@ -38,6 +38,7 @@ package final class Engine: Sendable {
     /// What packing the weights came to.
     private let loadingTimes: OperationTimes
     private let thread: ServiceThread
+    private let isStopped = Locked(false)
 
     /// Makes every choice, takes the memory, packs the weights, starts the thread.
     ///
@@ -136,6 +137,9 @@ package final class Engine: Sendable {
     /// Ends every request with `.abort` and waits until the threads have gone.
     package func stop() {
         inbox.close()
-        thread.join()
+        isStopped.withLock { isStopped in
+            if !isStopped { thread.join() }
+            isStopped = true
+        }
     }
 }

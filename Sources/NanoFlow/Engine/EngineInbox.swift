@@ -3,7 +3,7 @@ import NanoDevice
 /// The way into the engine: requests and aborts from any thread, drained once a step.
 package final class EngineInbox: Sendable {
     enum Message: Sendable {
-        case submit(SequenceID, EngineRequest)
+        case submit(SequenceID, EngineRequest, queuedSeconds: Double)
         case abort(SequenceID)
         case choose(PipelineChoice)
     }
@@ -11,19 +11,11 @@ package final class EngineInbox: Sendable {
     private struct State: Sendable {
         var messages: [Message] = []
         var nextID: SequenceID = 1
-        var unfinishedCount = 0
-        var unfinishedTokens = 0
+        var load = QueueLoad()
         var isClosed = false
-        /// Predicted of those that wait in the engine, of those that it has taken since, and of those in
-        /// `messages`.
-        var queuedSeconds = 0.0
-        var takenSeconds = 0.0
-        var newSeconds = 0.0
         var forecast = QueueForecast()
         /// When there was something to do again.
         var busySince: UInt64 = 0
-
-        var waitingSeconds: Double { queuedSeconds + takenSeconds + newSeconds }
     }
 
     private let state = Locked(State())
@@ -44,7 +36,10 @@ package final class EngineInbox: Sendable {
     package var busySince: UInt64 { state.withLock(\.busySince) }
 
     /// Requests submitted and not finished.
-    package var unfinishedCount: Int { state.withLock(\.unfinishedCount) }
+    package var unfinishedCount: Int { state.withLock(\.load.total.count) }
+
+    /// Seconds that requests which have not begun are predicted to take.
+    var queuedSeconds: Double { state.withLock(\.load.total.queuedSeconds) }
 
     /// Queues a request.
     ///
@@ -53,58 +48,79 @@ package final class EngineInbox: Sendable {
         try submit([request])
     }
 
-    /// Queues several requests, which the engine finds at once and in their order.
+    /// Queues several requests of one tenant, which the engine finds at once and in their order.
     ///
     /// - Returns: The name of the first; the others' follow.
     /// - Throws: ``NanoFlowError`` when the queue has no room for all or the engine has stopped.
     package func submit(_ requests: [EngineRequest]) throws(NanoFlowError) -> SequenceID {
         let first = try state.withLock { state throws(NanoFlowError) in
             guard !state.isClosed else { throw .engineStopped }
-            guard requests.count <= capacity else {
-                throw NanoFlowError(
-                    .invalidRequest, field: "n", limit: "at most \(capacity) choices",
-                    given: "\(requests.count)")
-            }
-            guard state.unfinishedCount + requests.count <= capacity else {
-                throw NanoFlowError(
-                    .queueFull, field: "requests", limit: "\(capacity) at once",
-                    given: "\(state.unfinishedCount + requests.count)",
-                    message: "The queue is full: \(state.unfinishedCount) of \(capacity) requests "
-                        + "are running or waiting, and \(requests.count) more have come.",
-                    retryAfter: state.waitingSeconds)
-            }
-            let waiting = state.waitingSeconds
-            if let maxQueuedSeconds, waiting > maxQueuedSeconds {
-                throw NanoFlowError(
-                    .queueFull, field: "waiting time", limit: "\(maxQueuedSeconds) s",
-                    given: "\(waiting) s",
-                    message: "The requests that wait already need about "
-                        + "\(Int(waiting.rounded(.up))) s, and a request may wait "
-                        + "\(maxQueuedSeconds) s.",
-                    retryAfter: waiting - maxQueuedSeconds)
-            }
-            let tokens = requests.reduce(0) { $0 + $1.prompt.count }
-            guard state.unfinishedTokens + tokens <= tokenCapacity else {
-                throw NanoFlowError(
-                    .queueFull, field: "prompt tokens", limit: "\(tokenCapacity) at once",
-                    given: "\(state.unfinishedTokens + tokens)",
-                    message: "The queue is full: the prompts that run or wait have "
-                        + "\(state.unfinishedTokens) tokens, and \(tokenCapacity) may.",
-                    retryAfter: state.waitingSeconds)
-            }
+            try check(requests, state.load)
             let first = state.nextID
-            if state.unfinishedCount == 0 { state.busySince = monotonicNanoseconds() }
+            if state.load.total.count == 0 { state.busySince = monotonicNanoseconds() }
             for (index, request) in requests.enumerated() {
-                state.messages.append(.submit(first + index, request))
-                state.newSeconds += state.forecast.seconds(request)
+                let seconds =
+                    state.forecast.seconds(request, behind: state.load.total.count) ?? 0
+                state.load.add(request, queuedSeconds: seconds)
+                state.messages.append(.submit(first + index, request, queuedSeconds: seconds))
             }
             state.nextID += requests.count
-            state.unfinishedCount += requests.count
-            state.unfinishedTokens += tokens
             return first
         }
         ring()
         return first
+    }
+
+    /// - Throws: ``NanoFlowError`` where there is no room, or never will be.
+    private func check(_ requests: [EngineRequest], _ load: QueueLoad) throws(NanoFlowError) {
+        let tokens = requests.reduce(0) { $0 + $1.prompt.count }
+        guard requests.count <= capacity else {
+            throw NanoFlowError(
+                .invalidRequest, field: "n", limit: "at most \(capacity) choices",
+                given: "\(requests.count)")
+        }
+        guard tokens <= tokenCapacity else {
+            throw NanoFlowError(
+                .invalidRequest, field: "prompt",
+                limit: "at most \(tokenCapacity) tokens of prompts in all choices",
+                given: "\(tokens)")
+        }
+        let tenant = requests.first?.tenant
+        let (own, total) = (load[tenant], load.total)
+        let waiting = load.waitingSeconds(of: tenant)
+        func of(_ count: Int) -> String { tenant == nil ? "" : ", \(count) of them with this key" }
+        guard hasRoom(requests.count, tenant, own.count, of: total.count, limit: capacity) else {
+            throw NanoFlowError(
+                .queueFull, field: "requests", limit: "\(capacity) at once",
+                given: "\(total.count + requests.count)",
+                message: "The queue is full: \(total.count) of \(capacity) requests are running or "
+                    + "waiting\(of(own.count)), and \(requests.count) more have come.",
+                retryAfter: waiting)
+        }
+        if let maxQueuedSeconds, waiting > maxQueuedSeconds {
+            throw NanoFlowError(
+                .queueFull, field: "waiting time", limit: "\(maxQueuedSeconds) s",
+                given: "\(waiting) s",
+                message: "The requests that wait already need about "
+                    + "\(Int(waiting.rounded(.up))) s, and a request may wait "
+                    + "\(maxQueuedSeconds) s.",
+                retryAfter: waiting - maxQueuedSeconds)
+        }
+        guard hasRoom(tokens, tenant, own.tokens, of: total.tokens, limit: tokenCapacity) else {
+            throw NanoFlowError(
+                .queueFull, field: "prompt tokens", limit: "\(tokenCapacity) at once",
+                given: "\(total.tokens + tokens)",
+                message: "The queue is full: the prompts that run or wait have \(total.tokens) "
+                    + "tokens\(of(own.tokens)), and \(tokenCapacity) may.",
+                retryAfter: waiting)
+        }
+    }
+
+    /// A tenant may hold no more than stays free, so that there is room for the next one that comes.
+    private func hasRoom(
+        _ wanted: Int, _ tenant: Int?, _ own: Int, of total: Int, limit: Int
+    ) -> Bool {
+        (tenant == nil ? wanted : own + wanted) <= limit - total
     }
 
     /// Asks for the end of a request; it is in no batch formed after the engine has seen this.
@@ -134,27 +150,25 @@ package final class EngineInbox: Sendable {
     func drain() -> [Message] {
         state.withLock { state in
             defer { state.messages.removeAll(keepingCapacity: true) }
-            state.takenSeconds += state.newSeconds
-            state.newSeconds = 0
             return state.messages
         }
     }
 
-    /// Notes the time that requests which have not begun are predicted to take, and how that is predicted.
-    func note(queuedSeconds: Double, _ forecast: QueueForecast) {
-        state.withLock { state in
-            state.queuedSeconds = queuedSeconds
-            state.takenSeconds = 0
-            state.forecast = forecast
-        }
+    /// Notes how the time of those that come is predicted from now on.
+    func note(_ forecast: QueueForecast) {
+        state.withLock { $0.forecast = forecast }
     }
 
-    /// Notes that a request with so many tokens in its prompt has ended.
-    func finish(promptTokens: Int) {
-        state.withLock {
-            $0.unfinishedCount -= 1
-            $0.unfinishedTokens -= promptTokens
-        }
+    /// Notes that a request has begun, or will not.
+    func leaveQueue(_ request: borrowing ActiveRequest) {
+        let (tenant, seconds) = (request.tenant, request.queuedSeconds)
+        state.withLock { $0.load.leaveQueue(tenant, queuedSeconds: seconds) }
+    }
+
+    /// Notes that a request has ended.
+    func end(_ request: borrowing ActiveRequest) {
+        let (tenant, count) = (request.tenant, request.prompt.count)
+        state.withLock { $0.load.end(tenant, promptTokens: count) }
     }
 
     /// Sleeps until there may be a message; `rings` is the count seen before the last drain.
@@ -174,19 +188,5 @@ extension NanoFlowError {
     package static var engineStopped: NanoFlowError {
         NanoFlowError(
             .engineStopped, field: "engine", message: "The engine is shutting down or has stopped.")
-    }
-}
-
-/// What the time of a request is predicted from before the engine has seen it.
-package struct QueueForecast: Sendable {
-    var times = StepForecast()
-    /// Tokens that a completion has where nothing but its limit is known.
-    var likelyTokens = 0
-
-    /// 0 as long as nothing is known.
-    func seconds(_ request: EngineRequest) -> Double {
-        let completion =
-            request.sampling.endsAtLimit ? request.maxTokens : min(request.maxTokens, likelyTokens)
-        return times.seconds(promptTokens: request.prompt.count, completionTokens: completion) ?? 0
     }
 }

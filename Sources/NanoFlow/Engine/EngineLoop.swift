@@ -104,18 +104,22 @@ struct EngineLoop: ~Copyable {
 
     private mutating func publish() {
         status.update(scheduler)
+        status.queuedSeconds = inbox.queuedSeconds
         if let diskTier { status.diskChecksumFaults = diskTier.checksumFaults }
         monitor.status = status
-        inbox.note(
-            queuedSeconds: status.queuedSeconds,
-            QueueForecast(times: times, likelyTokens: scheduler.likelyTokens(limit: .max)))
+        inbox.note(forecast)
+    }
+
+    private var forecast: QueueForecast {
+        QueueForecast(
+            times: times, likelyTokens: scheduler.likelyTokens,
+            sequences: scheduler.limits.sequences, fittingSequences: scheduler.fittingSequences)
     }
 
     private mutating func admit(_ messages: [EngineInbox.Message]) {
-        if inFlight == nil, !messages.isEmpty { monitor.noteProgress() }
         for message in messages {
             switch message {
-            case .submit(let id, let request): add(id, request)
+            case .submit(let id, let request, let seconds): add(id, request, seconds)
             case .abort(let id):
                 if requests[id] != nil { end(id, .abort) }
             case .choose(let choice): choose(choice)
@@ -123,26 +127,22 @@ struct EngineLoop: ~Copyable {
         }
     }
 
-    private mutating func add(_ id: SequenceID, _ request: EngineRequest) {
-        let count = request.prompt.count
-        let completion =
-            request.sampling.endsAtLimit
-            ? request.maxTokens : scheduler.likelyTokens(limit: request.maxTokens)
-        let seconds = times.seconds(promptTokens: count, completionTokens: completion)
+    private mutating func add(
+        _ id: SequenceID, _ request: EngineRequest, _ queuedSeconds: Double
+    ) {
         let active = ActiveRequest(
             request, blockNamer, endTokens: tokenizer.endOfGenerationTokens,
-            predictedSeconds: seconds ?? 0)
+            queuedSeconds: queuedSeconds)
         requests[id] = active
-        status.queuedSeconds += active.predictedSeconds
-        // Before anything is known, tokens stand for time.
-        let steps =
-            seconds.map { times.steps($0) }
-            ?? Double(count + completion) / Double(scheduler.limits.batchedTokens)
+        let forecast = forecast
+        let cost = forecast.cost(
+            promptTokens: request.prompt.count,
+            completionTokens: forecast.completionTokens(request))
         scheduler.add(
-            id, promptCount: count, maxTokens: request.maxTokens,
+            id, promptCount: request.prompt.count, maxTokens: request.maxTokens,
             scoresPrompt: request.sampling.promptLogprobCount != nil,
             endsAtLimit: request.sampling.endsAtLimit, level: request.priority,
-            share: request.tenant.map { TenantShare(tenant: $0, steps: steps) },
+            share: request.tenant.map { TenantShare(tenant: $0, cost: cost) },
             names: active.blockNames)
     }
 
@@ -165,7 +165,7 @@ struct EngineLoop: ~Copyable {
             requests[item.sequence]?.begin(at: item.positions.lowerBound, now: now)
             status.promptTokens += request.prompt.count
             status.cachedPromptTokens += item.positions.lowerBound
-            leaveQueue(request)
+            inbox.leaveQueue(request)
             pipeline.tables.begin(
                 slot: item.slot, prompt: request.prompt, sampling: request.sampling,
                 biases: request.biases)
@@ -276,15 +276,16 @@ struct EngineLoop: ~Copyable {
     private mutating func remove(_ id: SequenceID, completionCounts: Bool) -> ActiveRequest? {
         guard let request = requests.removeValue(forKey: id) else { return nil }
         let hasCompletion = completionCounts && request.completionTokens > 0
-        scheduler.end(id, completionTokens: hasCompletion ? request.completionTokens : nil)
-        inbox.finish(promptTokens: request.prompt.count)
-        if !request.hasBegun { leaveQueue(request) }
+        let cost =
+            request.hasBegun
+            ? forecast.cost(
+                promptTokens: request.computedPromptTokens,
+                completionTokens: request.completionTokens) : 0
+        scheduler.end(
+            id, completionTokens: hasCompletion ? request.completionTokens : nil, cost: cost)
+        if !request.hasBegun { inbox.leaveQueue(request) }
+        inbox.end(request)
         return request
-    }
-
-    private mutating func leaveQueue(_ request: ActiveRequest) {
-        // Sums of rounded numbers.
-        status.queuedSeconds = max(0, status.queuedSeconds - request.predictedSeconds)
     }
 }
 

@@ -40,7 +40,7 @@ package final class ServingMetrics: Sendable {
             prefill.add(timings.prefill)
             decode.add(timings.decode)
             promptTokens.add(Double(request.prompt.count))
-            computedPromptTokens.add(Double(request.prompt.count - request.cachedPromptTokens))
+            computedPromptTokens.add(Double(request.computedPromptTokens))
             generatedTokens.add(Double(request.completionTokens))
             maxTokens.add(Double(request.maxTokens))
             if request.completionTokens > 1 {

@@ -3,34 +3,58 @@
 /// A step's time is taken as that of its decodes plus that of its prompt tokens:
 ///
 ///     [ decodes: weights once, a cache each )[ prompts: so much a token )
+///
+/// Steps of decodes alone tell the one, and the rest of mixed steps the other. Where there have been none
+/// of late, or of far fewer decodes, what a mixed step takes beyond the forecast is shared among both.
 package struct StepForecast: Sendable {
     /// Of steps of decodes alone, on average of late: seconds, and sequences.
     private var decodeSeconds = 0.0
     private var decodeCount = 0.0
     private var secondsPerPrefillToken = 0.0
-    private var stepSeconds = 0.0
+    /// Steps since the last one of decodes alone, and how many there were.
+    private var mixedSteps = 0
+    private var lastDecodes = 0
 
     /// How much the newest step counts.
     private static let weight = 0.2
     /// Decodes beyond these are taken to cost in proportion; a step of few costs nearly as much.
     private static let fixedDecodes = 16.0
-    /// Fewer prompt tokens in a step say little about the time of one.
-    private static let measurableTokens = 16
-    private static let smallestBudget = 16
+    /// A prompt gets on by at least so many tokens a step; fewer say little about the time of one.
+    private static let smallestBudget = 4
+    /// Steps for which decodes alone say what they take.
+    private static let memory = 50
 
     package init() {}
 
     /// Takes in what a step has come to.
     package mutating func add(seconds: Double, decodes: Int, prefillTokens: Int) {
         guard seconds > 0 else { return }
-        Self.blend(&stepSeconds, seconds)
+        mixedSteps += 1
+        let tokens = Double(prefillTokens)
+        let (decoding, prefilling) = (decodeSeconds(decodes), tokens * secondsPerPrefillToken)
         if prefillTokens == 0 {
-            Self.blend(&decodeSeconds, seconds)
-            Self.blend(&decodeCount, Double(decodes))
-        } else if prefillTokens >= Self.measurableTokens {
-            let rest = max(seconds / 10, seconds - self.decodeSeconds(decodes))
-            Self.blend(&secondsPerPrefillToken, rest / Double(prefillTokens))
+            (mixedSteps, lastDecodes) = (0, decodes)
+            learn(decodes, seconds)
+        } else if prefillTokens < Self.smallestBudget {
+            return
+        } else if prefilling == 0 || knowsDecodes(decodes) {
+            let rest = max(seconds / 10, seconds - decoding)
+            Self.blend(&secondsPerPrefillToken, rest / tokens)
+        } else {
+            let ratio = seconds / (decoding + prefilling)
+            learn(decodes, ratio * decoding)
+            Self.blend(&secondsPerPrefillToken, ratio * secondsPerPrefillToken)
         }
+    }
+
+    private mutating func learn(_ decodes: Int, _ seconds: Double) {
+        guard decodes > 0, seconds > 0 else { return }
+        Self.blend(&decodeSeconds, seconds)
+        Self.blend(&decodeCount, Double(decodes))
+    }
+
+    private func knowsDecodes(_ count: Int) -> Bool {
+        count == 0 || mixedSteps <= Self.memory && count <= 2 * lastDecodes
     }
 
     private static func blend(_ average: inout Double, _ value: Double) {
@@ -58,16 +82,11 @@ package struct StepForecast: Sendable {
         return max(Self.smallestBudget, Int(min(tokens, 1e6)))
     }
 
-    /// Seconds of the machine that a request takes from the others, with those decodes that it will
-    /// likely run beside; nil: nothing is known yet.
-    package func seconds(promptTokens: Int, completionTokens: Int) -> Double? {
+    /// Seconds of the machine that a request takes from the others, among so many decodes; nil: nothing
+    /// is known yet.
+    package func seconds(promptTokens: Int, completionTokens: Int, among decodes: Int) -> Double? {
         guard secondsPerPrefillToken > 0, decodeCount > 0 else { return nil }
         return Double(promptTokens) * secondsPerPrefillToken
-            + Double(completionTokens) * decodeSeconds / max(1, decodeCount)
-    }
-
-    /// As steps of the usual length.
-    func steps(_ seconds: Double) -> Double {
-        stepSeconds > 0 ? seconds / stepSeconds : 0
+            + Double(completionTokens) * decodeSeconds(decodes) / Double(decodes)
     }
 }

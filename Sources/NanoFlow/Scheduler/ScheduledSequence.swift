@@ -25,8 +25,10 @@ struct ScheduledSequence {
     }
 
     let key: SequenceKey
-    /// Its turn among those who share the machine; nil: nobody's.
-    let turn: Int?
+    /// Its turn among those who share the machine.
+    let turn: Int
+    /// Whose it is, and what it is predicted to cost; nil: nobody's.
+    let share: TenantShare?
     let promptCount: Int
     let endCount: Int
     /// Whether the prompt's own tokens are scored, so that all of them are computed.
@@ -57,12 +59,12 @@ struct ScheduledSequence {
     var predictedTokens: Int?
 
     init(
-        key: SequenceKey, turn: Int? = nil, promptCount: Int, maxTokens: Int, scoresPrompt: Bool,
-        endsAtLimit: Bool,
-        names: [BlockName]
+        key: SequenceKey, turn: Int, share: TenantShare?, promptCount: Int, maxTokens: Int,
+        scoresPrompt: Bool, endsAtLimit: Bool, names: [BlockName]
     ) {
         self.key = key
         self.turn = turn
+        self.share = share
         self.promptCount = promptCount
         self.scoresPrompt = scoresPrompt
         self.endsAtLimit = endsAtLimit

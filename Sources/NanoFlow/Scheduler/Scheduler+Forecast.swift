@@ -73,10 +73,16 @@ extension Scheduler {
 }
 
 extension Scheduler {
-    /// How long a completion with such a limit is before anything is known of it: the middle of the last
-    /// ones.
-    package func likelyTokens(limit: Int) -> Int {
-        min(limit, lengths.quantile(0.5, longerThan: 0) ?? Self.assumedTokens)
+    /// How long a completion is before anything is known of it: the middle of the last ones.
+    package var likelyTokens: Int {
+        lengths.quantile(0.5, longerThan: 0) ?? Self.assumedTokens
+    }
+
+    /// Sequences that can run at once, if they take as many blocks as those that were last admitted.
+    package var fittingSequences: Int {
+        guard counts.predictedPeakBlocks > 0 else { return limits.sequences }
+        let fitting = peakSequences * limits.blockCount / counts.predictedPeakBlocks
+        return min(limits.sequences, max(1, fitting))
     }
 
     /// What has happened since the start, and what is expected.

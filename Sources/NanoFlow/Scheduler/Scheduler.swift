@@ -58,6 +58,8 @@ package struct Scheduler {
     // Both in the order of their keys.
     private(set) var waiting: [SequenceID] = []
     private(set) var running: [SequenceID] = []
+    /// Those whose peak of block use was predicted when a sequence was last admitted.
+    private(set) var peakSequences = 0
     private(set) var fetching: Set<SequenceID> = []
     private(set) var sequences: [SequenceID: ScheduledSequence] = [:]
     private var freeSlots: [Int]
@@ -122,7 +124,7 @@ package struct Scheduler {
             "A sequence must fit the context; validation comes before.")
         let turn = tenants.turn(of: share, step: step)
         sequences[id] = ScheduledSequence(
-            key: SequenceKey(step: turn, level: level, id: id), turn: share == nil ? nil : turn,
+            key: SequenceKey(step: turn, level: level, id: id), turn: turn, share: share,
             promptCount: promptCount, maxTokens: maxTokens, scoresPrompt: scoresPrompt,
             endsAtLimit: endsAtLimit, names: names)
         waiting.insert(id, at: place(of: id, in: waiting))
@@ -162,8 +164,12 @@ package struct Scheduler {
     ///   - id: The sequence.
     ///   - completionTokens: How long its completion has become; nil: it was cut short, and says
     ///     nothing about others.
-    package mutating func end(_ id: SequenceID, completionTokens: Int? = nil) {
+    ///   - cost: What it has cost in the end, in the unit of its share; nil: what was predicted.
+    package mutating func end(
+        _ id: SequenceID, completionTokens: Int? = nil, cost: Double? = nil
+    ) {
         guard let sequence = sequences.removeValue(forKey: id) else { return }
+        if let share = sequence.share, let cost { tenants.settle(share, cost: cost) }
         waiting.removeAll { $0 == id }
         running.removeAll { $0 == id }
         if fetching.remove(id) != nil { cache.abandonFetch(for: id) }
@@ -252,13 +258,14 @@ package struct Scheduler {
             let found = findBlocks(of: sequence)
             guard !cache.isMoving(found.absent), let peak = peak(with: id, found) else { return }
             counts.predictedPeakBlocks = peak
+            peakSequences = running.count + fetching.count + 1
             let predicted = predictedTokens(
                 of: sequence, id, among: running.count + fetching.count + 1)
             sequences[id]?.predictedTokens = sequence.predictedTokens ?? predicted
             waiting.removeFirst()
             if sequence.slot == nil {
                 sequences[id]?.slot = freeSlots.removeLast()
-                if let turn = sequence.turn { tenants.begin(turn) }
+                if sequence.share != nil { tenants.begin(sequence.turn) }
             }
             cache.use(found.known, found.names)
             sequences[id]?.blocks = found.known

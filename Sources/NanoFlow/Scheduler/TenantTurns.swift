@@ -1,24 +1,25 @@
-/// Whose a sequence is, and the steps that the machine is predicted to spend on it.
+/// Whose a sequence is, and what it is predicted to cost, in any unit that is the same for all.
 package struct TenantShare: Sendable, Hashable {
     package let tenant: Int
-    package let steps: Double
+    package let cost: Double
 
-    package init(tenant: Int, steps: Double) {
+    package init(tenant: Int, cost: Double) {
         self.tenant = tenant
-        self.steps = steps
+        self.cost = cost
     }
 }
 
 /// The order in which those who share the machine have their turns.
 ///
-/// Start-time fair queueing (Goyal, Vin and Cheng 1996), with predicted steps as the measure of service:
+/// Start-time fair queueing (Goyal, Vin and Cheng 1996), with predicted costs as the measure of service:
 ///
-///     A's   [ 40 steps )[ 40 steps )[ 40 steps )      asked for at once, at turn 100
+///     A's   [ costs 40 )[ costs 40 )[ costs 40 )      asked for at once, at turn 100
 ///     turn  100         140         180
-///     B's         [ 40 steps )                        asked for when A's first has begun: at turn 100
+///     B's         [ costs 40 )                        asked for when A's first has begun: at turn 100
 ///
 /// The clock is the latest turn that has begun. A tenant's sequence stands at the clock, or where those
-/// before it end. So who asks for more than its share stands behind itself, and who comes new waits for
+/// before it end, as far as their costs have been right; where they have not been, or a sequence was never
+/// run, its next one stands earlier or later by so much. So who asks for more than its share stands behind itself, and who comes new waits for
 /// nobody's backlog, however long the machine has had one.
 package struct TenantTurns {
     private var clock = 0.0
@@ -36,8 +37,14 @@ package struct TenantTurns {
             clock = Double(step)
         }
         let turn = max(clock, nextTurns[share.tenant] ?? 0)
-        nextTurns[share.tenant] = turn + max(0, share.steps)
+        nextTurns[share.tenant] = turn + share.cost
         return Int(turn)
+    }
+
+    /// Notes what a sequence has cost in the end.
+    package mutating func settle(_ share: TenantShare, cost: Double) {
+        guard let next = nextTurns[share.tenant] else { return }
+        nextTurns[share.tenant] = max(clock, next + cost - share.cost)
     }
 
     /// Notes that a sequence with this turn has begun.
