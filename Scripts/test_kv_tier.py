@@ -66,8 +66,8 @@ class Server:
 
     newest = None
 
-    def __init__(self, arguments, options, group=None, environment=None):
-        command = [arguments.nanoflow, "serve", "--model", arguments.model, "--port", "0"]
+    def __init__(self, arguments, options, group=None, through=(), environment=None):
+        command = [*through, arguments.nanoflow, "serve", "--model", arguments.model, "--port", "0"]
         command += ["--max-model-len", "1024", *options]
         self.group = group
         self.errors = tempfile.TemporaryFile()

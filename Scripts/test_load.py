@@ -436,7 +436,11 @@ def main():
         if arguments.part in ("load", "all"):
             with tempfile.TemporaryDirectory() as folder:
                 clock = Clock(folder)
-                with Server(arguments, options, environment=clock.environment) as server:
+                # The library adds to the environment of the first program that loads it, and where that
+                # has moved a Swift program does not find its arguments: so `env` is the first.
+                with Server(
+                        arguments, options, through=["env"],
+                        environment=clock.environment) as server:
                     asyncio.run(check_load(server, arguments.requests, clock))
                     server.stop()
         if arguments.part in ("drain", "all"):
