@@ -10,22 +10,29 @@ struct CompletionService: Sendable {
     let maxChoices: Int
     let counters: RequestCounters
 
-    /// - Throws: `NanoFlowError`, ``RequestError``; `CancellationError` when the client has gone.
-    func chat(_ body: ChatBody, from client: Client) async throws -> Response {
+    /// Checks and tokenizes.
+    ///
+    /// - Throws: `NanoFlowError`, ``RequestError``.
+    func chat(_ body: ChatBody, from client: Client) throws -> Asked<ChatFormat> {
         let request = try GenerationRequest(
             body.shared, prompts: [.chat(body.messages)], logprobCount: body.logprobCount,
             defaultMaxTokens: nil, from: client, for: self)
-        let format = ChatFormat(details: details(of: request, body.logprobCount))
-        return try await respond(to: request, format: format, client, isChat: true)
+        return Asked(
+            request: request, format: ChatFormat(details: details(of: request, body.logprobCount)),
+            chatDetails: details(of: request, nil))
     }
 
     /// - Throws: As ``chat(_:from:)``.
-    func completion(_ body: CompletionBody, from client: Client) async throws -> Response {
+    func completion(
+        _ body: CompletionBody, from client: Client
+    ) throws -> Asked<CompletionFormat> {
         let request = try GenerationRequest(
             body.shared, prompts: body.prompts, logprobCount: body.logprobCount,
             echoes: body.echoes, defaultMaxTokens: 16, from: client, for: self)
-        let format = CompletionFormat(details: details(of: request, body.logprobCount))
-        return try await respond(to: request, format: format, client, isChat: false)
+        return Asked(
+            request: request,
+            format: CompletionFormat(details: details(of: request, body.logprobCount)),
+            chatDetails: nil)
     }
 
     private func details(of request: GenerationRequest, _ logprobCount: Int?) -> TokenDetails {
@@ -34,17 +41,21 @@ struct CompletionService: Sendable {
             promptLogprobCount: request.promptLogprobCount, hasIDs: request.returnsTokenIDs)
     }
 
-    private func respond<Format: AnswerFormat>(
-        to request: GenerationRequest, format: Format, _ client: Client, isChat: Bool
+    /// Has the engine answer.
+    ///
+    /// - Throws: `NanoFlowError`, ``RequestError``; `CancellationError` when the client has gone.
+    func respond<Format: AnswerFormat>(
+        to asked: Asked<Format>, from client: Client
     ) async throws -> Response {
+        let request = asked.request
         counters.countRequest(choices: request.choicesPerPrompt)
         let streams = try generator.streams(
             request.choices.map { ($0.prompt, $0.sampling) }, cacheSalt: request.cacheSalt,
             priority: request.priority, tenant: request.tenant)
         let channel = client.channel
         let answer = Answer(
-            format: format, modelName: modelName, request: request,
-            chatDetails: isChat ? details(of: request, nil) : nil)
+            format: asked.format, modelName: modelName, request: request,
+            chatDetails: asked.chatDetails)
         switch request.delivery {
         case .whole:
             return try JSON.response(await answer.whole(streams, on: channel))
@@ -61,6 +72,14 @@ struct CompletionService: Sendable {
                 })
         }
     }
+}
+
+/// A request that the engine may have, and the shape of its answer.
+struct Asked<Format: AnswerFormat>: Sendable {
+    let request: GenerationRequest
+    let format: Format
+    /// Of a chat: what the answer says of the prompt.
+    let chatDetails: TokenDetails?
 }
 
 /// One answer: what all its parts have in common.

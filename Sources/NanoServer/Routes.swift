@@ -88,10 +88,10 @@ struct Routes: HTTPResponder {
             return try model(String(path.dropFirst("/v1/models/".count)))
         case "/tokenize":
             try allow(request, .post)
-            return try JSON.response(service.tokenize(await limits.decode(request)))
+            return try await limits.read(request) { try JSON.response(service.tokenize($0)) }
         case "/detokenize":
             try allow(request, .post)
-            return try JSON.response(service.detokenize(await limits.decode(request)))
+            return try await limits.read(request) { try JSON.response(service.detokenize($0)) }
         case "/v1/completions", "/v1/chat/completions":
             try allow(request, .post)
             if state.isDraining { throw RequestError.draining }
@@ -108,9 +108,13 @@ struct Routes: HTTPResponder {
         _ request: Request, _ path: String, _ client: Client
     ) async throws -> Response {
         if path == "/v1/chat/completions" {
-            return try await service.chat(limits.decode(request), from: client)
+            let chat = try await limits.read(request) { try service.chat($0, from: client) }
+            return try await service.respond(to: chat, from: client)
         }
-        return try await service.completion(limits.decode(request), from: client)
+        let completion = try await limits.read(request) {
+            try service.completion($0, from: client)
+        }
+        return try await service.respond(to: completion, from: client)
     }
 
     private func allow(_ request: Request, _ method: HTTPRequest.Method) throws {

@@ -1,6 +1,7 @@
 import HTTPTypes
 import Hummingbird
 import NIOCore
+import NIOPosix
 
 /// What of a request is read at all.
 struct ServerLimits: Sendable {
@@ -10,6 +11,8 @@ struct ServerLimits: Sendable {
     /// What all bodies together may take up while they arrive.
     let bodies: ByteBudget
 
+    /// A longer body takes long enough to decode and tokenize that other answers would wait for it.
+    private static let shortByteCount = 32 << 10
     private static let maxHeaderFieldCount = 256
     private static let maxHeaderByteCount = 32 << 10
 
@@ -22,14 +25,19 @@ struct ServerLimits: Sendable {
         }
     }
 
-    /// Reads and decodes a body.
+    /// Reads and decodes a body, and has it worked on.
     ///
-    /// - Throws: `NanoFlowError`, ``RequestError``.
-    func decode<Body: Decodable>(_ request: Request) async throws -> Body {
+    /// Long ones are on threads of their own meanwhile: those that all requests share are few, and every
+    /// token of every stream passes through them. What a body takes up is counted until the end.
+    ///
+    /// - Throws: `NanoFlowError`, ``RequestError``; what `work` throws.
+    func read<Body: Decodable & SendableMetatype, Result: Sendable>(
+        _ request: Request, _ work: @escaping @Sendable (Body) throws -> Result
+    ) async throws -> Result {
         try Self.checkContentType(request.headers)
         let room = ByteBudget.Share(bodies)
         let bytes = try await withThrowingTaskGroup(of: [UInt8]?.self) { group in
-            group.addTask { try await read(request, room) }
+            group.addTask { try await self.bytes(of: request, room) }
             group.addTask {
                 try await Task.sleep(for: bodyDuration)
                 return nil
@@ -38,7 +46,13 @@ struct ServerLimits: Sendable {
             return try await group.next() ?? nil
         }
         guard let bytes else { throw RequestError.bodyTooSlow(limit: bodyDuration) }
-        return try JSONBody(bytes).decode(Body.self)
+        defer { withExtendedLifetime(room) {} }
+        guard bytes.count > Self.shortByteCount else {
+            return try work(JSONBody(bytes).decode(Body.self))
+        }
+        return try await NIOThreadPool.singleton.runIfActive {
+            try work(JSONBody(bytes).decode(Body.self))
+        }
     }
 
     /// JSON under its own name or none; clients that say that they send something else do.
@@ -52,7 +66,7 @@ struct ServerLimits: Sendable {
         guard isJSON || isUntold || trimmed.isEmpty else { throw .notJSON(type) }
     }
 
-    private func read(_ request: Request, _ room: ByteBudget.Share) async throws -> [UInt8] {
+    private func bytes(of request: Request, _ room: ByteBudget.Share) async throws -> [UInt8] {
         // A body that is too long is refused at once, and the connection drops the rest of it while
         // the client reads the answer. One that is to be closed would not: there the rest is read
         // first, or a client that sends everything before it listens would never hear. Unless it waits

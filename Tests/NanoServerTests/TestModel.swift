@@ -54,6 +54,8 @@ struct ScriptedGenerator: TextGenerator {
     let vocabularyCount = 256
     let observedEngine: Engine? = nil
     var secondsWithoutProgress = 0.0
+    /// Called before a text becomes tokens.
+    var willTokenize: @Sendable () -> Void = {}
     let script: @Sendable () throws -> AsyncThrowingStream<GenerationEvent, any Error>
 
     func tokens(of prompt: Prompt) throws -> [Int] {
@@ -61,7 +63,8 @@ struct ScriptedGenerator: TextGenerator {
     }
 
     func uncheckedTokens(of prompt: Prompt, addsSpecialTokens: Bool) throws -> [Int] {
-        [1, 2, 3]
+        willTokenize()
+        return [1, 2, 3]
     }
 
     func bytes(of token: Int) -> [UInt8] {

@@ -120,6 +120,37 @@ import Testing
         await llm.shutdown()
     }
 
+    /// As many as there are threads for everybody, each of which takes as long as it likes.
+    @Test func longTextsHoldUpNobodyElse() async throws {
+        let count = ProcessInfo.processInfo.activeProcessorCount
+        let (begun, beginning) = AsyncStream<Void>.makeStream()
+        let isHeld = DispatchSemaphore(value: 0)
+        var generator = ScriptedGenerator { AsyncThrowingStream { $0.finish() } }
+        generator.willTokenize = {
+            beginning.yield()
+            isHeld.wait()
+        }
+        let text = String(repeating: "a", count: 100_000)
+        try await TestModel.serve(generator, .live) { client in
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for _ in 0..<count {
+                    group.addTask {
+                        try await RawConnection.open(client) { connection in
+                            try await connection.post("/tokenize", #"{"prompt":"\#(text)"}"#)
+                            try await connection.read(until: "HTTP/1.1 200 ")
+                        }
+                    }
+                }
+                var iterator = begun.makeAsyncIterator()
+                for _ in 0..<count { await iterator.next() }
+                let health = try await client.execute(uri: "/health", method: .get)
+                #expect(health.status == .ok)
+                for _ in 0..<count { isHeld.signal() }
+                try await group.waitForAll()
+            }
+        }
+    }
+
     @Test func priorityIsForServersOfOneKey() async throws {
         for keys in [["a"], ["a", "b"]] {
             var configuration = ServerConfiguration()
