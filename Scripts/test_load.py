@@ -250,17 +250,23 @@ class Clock:
 @contextlib.asynccontextmanager
 async def disturbed(server, clock):
     """Lets the clock jump by days, and all threads share one CPU, time and again."""
-    pid, dates = server.process.pid, set()
-    threads = {
-        int(name): os.sched_getaffinity(int(name)) for name in os.listdir(f"/proc/{pid}/task")}
+    pid, dates, masks = server.process.pid, set(), {}
+    everywhere = os.sched_getaffinity(0)
+
+    def threads():
+        return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+
+    for thread in threads():
+        with contextlib.suppress(ProcessLookupError):
+            masks[thread] = os.sched_getaffinity(thread)
 
     def run_on(cpus):
-        for thread, own in threads.items():
+        for thread in threads():
             with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(thread, cpus or own)
+                os.sched_setaffinity(thread, cpus or masks.get(thread, everywhere))
 
     async def disturb():
-        one = {min(os.sched_getaffinity(0))}
+        one = {min(everywhere)}
         for days, cpus in itertools.cycle([(2, one), (-2, None), (0, None)]):
             clock.jump(days)
             run_on(cpus)

@@ -14,11 +14,11 @@ final class ByteBudget: Sendable {
 
         init(_ budget: ByteBudget) { self.budget = budget }
 
-        /// Takes more; false: there is not so much.
-        func take(_ bytes: Int) -> Bool {
+        /// Takes more; false: all together have more than that now.
+        func take(_ bytes: Int, upTo limit: Int) -> Bool {
             let (_, sum) = budget.taken.wrappingAdd(bytes, ordering: .relaxed)
             count.wrappingAdd(bytes, ordering: .relaxed)
-            return sum <= budget.limit
+            return sum <= limit
         }
 
         deinit {

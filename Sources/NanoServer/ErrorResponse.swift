@@ -121,7 +121,8 @@ struct ErrorResponse: Encodable {
         case .bodiesTooMany(let limit):
             self.init(
                 .tooManyRequests, code: "too_many_bodies",
-                message: "The bodies that are being received have \(limit) bytes together already.",
+                message: "The bodies that are being received or worked on have as much of the "
+                    + "\(limit) bytes for them as they may.",
                 headers: [.retryAfter: "1", .connection: "close"])
         case .readTooSlowly(let count):
             self.init(

@@ -88,10 +88,14 @@ struct Routes: HTTPResponder {
             return try model(String(path.dropFirst("/v1/models/".count)))
         case "/tokenize":
             try allow(request, .post)
-            return try await limits.read(request) { try JSON.response(service.tokenize($0)) }
+            return try await limits.read(request, on: context.channel) {
+                try JSON.response(service.tokenize($0))
+            }
         case "/detokenize":
             try allow(request, .post)
-            return try await limits.read(request) { try JSON.response(service.detokenize($0)) }
+            return try await limits.read(request, on: context.channel) {
+                try JSON.response(service.detokenize($0))
+            }
         case "/v1/completions", "/v1/chat/completions":
             try allow(request, .post)
             if state.isDraining { throw RequestError.draining }
@@ -108,10 +112,12 @@ struct Routes: HTTPResponder {
         _ request: Request, _ path: String, _ client: Client
     ) async throws -> Response {
         if path == "/v1/chat/completions" {
-            let chat = try await limits.read(request) { try service.chat($0, from: client) }
+            let chat = try await limits.read(request, on: client.channel) {
+                try service.chat($0, from: client)
+            }
             return try await service.respond(to: chat, from: client)
         }
-        let completion = try await limits.read(request) {
+        let completion = try await limits.read(request, on: client.channel) {
             try service.completion($0, from: client)
         }
         return try await service.respond(to: completion, from: client)

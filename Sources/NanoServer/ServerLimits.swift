@@ -28,11 +28,13 @@ struct ServerLimits: Sendable {
     /// Reads and decodes a body, and has it worked on.
     ///
     /// Long ones are on threads of their own meanwhile: those that all requests share are few, and every
-    /// token of every stream passes through them. What a body takes up is counted until the end.
+    /// token of every stream passes through them. What a body takes up is counted until the end, and the
+    /// last quarter of what there is for all is kept for short ones.
     ///
     /// - Throws: `NanoFlowError`, ``RequestError``; what `work` throws.
     func read<Body: Decodable & SendableMetatype, Result: Sendable>(
-        _ request: Request, _ work: @escaping @Sendable (Body) throws -> Result
+        _ request: Request, on channel: any Channel,
+        _ work: @escaping @Sendable (Body) throws -> Result
     ) async throws -> Result {
         try Self.checkContentType(request.headers)
         let room = ByteBudget.Share(bodies)
@@ -50,9 +52,15 @@ struct ServerLimits: Sendable {
         guard bytes.count > Self.shortByteCount else {
             return try work(JSONBody(bytes).decode(Body.self))
         }
-        return try await NIOThreadPool.singleton.runIfActive {
-            try work(JSONBody(bytes).decode(Body.self))
+        let result = Task {
+            try await NIOThreadPool.singleton.runIfActive {
+                try work(JSONBody(bytes).decode(Body.self))
+            }
         }
+        // What still waits for a thread is not begun for a client that has gone.
+        channel.onClose { result.cancel() }
+        defer { channel.onClose(nil) }
+        return try await result.value
     }
 
     /// JSON under its own name or none; clients that say that they send something else do.
@@ -70,11 +78,11 @@ struct ServerLimits: Sendable {
         // A body that is too long is refused at once, and the connection drops the rest of it while
         // the client reads the answer. One that is to be closed would not: there the rest is read
         // first, or a client that sends everything before it listens would never hear. Unless it waits
-        // to be asked for the body.
-        let isClosing =
-            request.headers[.connection]?.lowercased() == "close"
-            && request.headers[.expect] == nil
+        // to be asked, and is not.
         let announced = request.headers[.contentLength].flatMap { Int($0) } ?? 0
+        let isNotAsked = request.headers[.expect] != nil && announced > maxBodyByteCount
+        let isClosing =
+            request.headers[.connection]?.lowercased() == "close" && !isNotAsked
         guard announced <= maxBodyByteCount || isClosing else {
             throw RequestError.bodyTooLarge(limit: maxBodyByteCount)
         }
@@ -84,7 +92,9 @@ struct ServerLimits: Sendable {
             for try await part in request.body {
                 byteCount += part.readableBytes
                 if byteCount <= maxBodyByteCount {
-                    guard room.take(part.readableBytes) else {
+                    let limit =
+                        byteCount <= Self.shortByteCount ? bodies.limit : bodies.limit / 4 * 3
+                    guard room.take(part.readableBytes, upTo: limit) else {
                         throw RequestError.bodiesTooMany(limit: bodies.limit)
                     }
                     bytes.append(contentsOf: part.readableBytesView)

@@ -38,14 +38,17 @@ import Testing
         // them, of 1 ms a token.
         times.add(seconds: 0.5, decodes: 0, prefillTokens: 500)
         for _ in 0..<50 { times.add(seconds: 0.01, decodes: 1, prefillTokens: 0) }
+        var empty = 0
         for _ in 0..<1000 {
             let budget = try #require(
                 times.prefillBudget(share: 0.8, decodes: 16, waiting: 0))
+            empty += budget == 0 ? 1 : 0
             times.add(seconds: 0.048 + 0.001 * Double(budget), decodes: 16, prefillTokens: budget)
         }
-        // 38 would be right; with all of the surprise on the prompts' side it falls to the least.
         let budget = try #require(times.prefillBudget(share: 0.8, decodes: 16, waiting: 0))
-        #expect((12...40).contains(budget))
+        #expect((36...40).contains(budget))
+        // Now and then the decodes are seen alone.
+        #expect((10...25).contains(empty))
     }
 
     @Test func histogramsCountUpToTheirBounds() {

@@ -55,12 +55,14 @@ package final class EngineInbox: Sendable {
     package func submit(_ requests: [EngineRequest]) throws(NanoFlowError) -> SequenceID {
         let first = try state.withLock { state throws(NanoFlowError) in
             guard !state.isClosed else { throw .engineStopped }
-            try check(requests, state.load)
+            let before = state.load.total.count
+            let seconds = requests.enumerated().map { index, request in
+                state.forecast.seconds(request, behind: before + index) ?? 0
+            }
+            try check(requests, seconds, state.load)
             let first = state.nextID
-            if state.load.total.count == 0 { state.busySince = monotonicNanoseconds() }
-            for (index, request) in requests.enumerated() {
-                let seconds =
-                    state.forecast.seconds(request, behind: state.load.total.count) ?? 0
+            if before == 0 { state.busySince = monotonicNanoseconds() }
+            for (index, (request, seconds)) in zip(requests, seconds).enumerated() {
                 state.load.add(request, queuedSeconds: seconds)
                 state.messages.append(.submit(first + index, request, queuedSeconds: seconds))
             }
@@ -72,7 +74,9 @@ package final class EngineInbox: Sendable {
     }
 
     /// - Throws: ``NanoFlowError`` where there is no room, or never will be.
-    private func check(_ requests: [EngineRequest], _ load: QueueLoad) throws(NanoFlowError) {
+    private func check(
+        _ requests: [EngineRequest], _ seconds: [Double], _ load: QueueLoad
+    ) throws(NanoFlowError) {
         let tokens = requests.reduce(0) { $0 + $1.prompt.count }
         guard requests.count <= capacity else {
             throw NanoFlowError(
@@ -87,7 +91,7 @@ package final class EngineInbox: Sendable {
         }
         let tenant = requests.first?.tenant
         let (own, total) = (load[tenant], load.total)
-        let waiting = load.waitingSeconds(of: tenant)
+        let waiting = load.waitingSeconds(of: tenant, asking: seconds.reduce(0, +))
         func of(_ count: Int) -> String { tenant == nil ? "" : ", \(count) of them with this key" }
         guard hasRoom(requests.count, tenant, own.count, of: total.count, limit: capacity) else {
             throw NanoFlowError(
@@ -116,7 +120,7 @@ package final class EngineInbox: Sendable {
         }
     }
 
-    /// A tenant may hold no more than stays free, so that there is room for the next one that comes.
+    /// A tenant may hold no more than was free, so that it does not fill up what is there for all.
     private func hasRoom(
         _ wanted: Int, _ tenant: Int?, _ own: Int, of total: Int, limit: Int
     ) -> Bool {

@@ -76,11 +76,14 @@ struct QueueLoad: Sendable {
         body(&parts[tenant, default: Part()])
     }
 
-    /// Seconds for which a tenant's next request will wait: until then each other tenant is served for no
-    /// longer than this one.
-    func waitingSeconds(of tenant: Int?) -> Double {
+    /// Seconds for which requests will wait that take so long: until the last of them begins each other
+    /// tenant is served for no longer than this one.
+    func waitingSeconds(of tenant: Int?, asking seconds: Double) -> Double {
         guard tenant != nil else { return total.queuedSeconds }
-        let own = self[tenant].queuedSeconds
-        return parts.values.reduce(0) { $0 + min($1.queuedSeconds, own) }
+        let own = self[tenant].queuedSeconds + seconds
+        return parts.reduce(0) {
+            let queued = $1.value.queuedSeconds
+            return $0 + ($1.key == tenant ? queued : min(queued, own))
+        }
     }
 }

@@ -4,8 +4,8 @@
 ///
 ///     [ decodes: weights once, a cache each )[ prompts: so much a token )
 ///
-/// Steps of decodes alone tell the one, and the rest of mixed steps the other. Where there have been none
-/// of late, or of far fewer decodes, what a mixed step takes beyond the forecast is shared among both.
+/// Steps of decodes alone tell the one, and what is left of mixed steps the other. Where there has been
+/// none of late, or of far fewer decodes, there is to be one: else prompts would be blamed for decodes.
 package struct StepForecast: Sendable {
     /// Of steps of decodes alone, on average of late: seconds, and sequences.
     private var decodeSeconds = 0.0
@@ -17,6 +17,8 @@ package struct StepForecast: Sendable {
 
     /// How much the newest step counts.
     private static let weight = 0.2
+    /// The same where it was high time for one.
+    private static let surpriseWeight = 0.5
     /// Decodes beyond these are taken to cost in proportion; a step of few costs nearly as much.
     private static let fixedDecodes = 16.0
     /// A prompt gets on by at least so many tokens a step; fewer say little about the time of one.
@@ -30,34 +32,22 @@ package struct StepForecast: Sendable {
     package mutating func add(seconds: Double, decodes: Int, prefillTokens: Int) {
         guard seconds > 0 else { return }
         mixedSteps += 1
-        let tokens = Double(prefillTokens)
-        let (decoding, prefilling) = (decodeSeconds(decodes), tokens * secondsPerPrefillToken)
         if prefillTokens == 0 {
+            let weight = knowsDecodes(decodes) ? Self.weight : Self.surpriseWeight
+            Self.blend(&decodeSeconds, seconds, weight)
+            Self.blend(&decodeCount, Double(decodes), weight)
             (mixedSteps, lastDecodes) = (0, decodes)
-            learn(decodes, seconds)
-        } else if prefillTokens < Self.smallestBudget {
-            return
-        } else if prefilling == 0 || knowsDecodes(decodes) {
-            let rest = max(seconds / 10, seconds - decoding)
-            Self.blend(&secondsPerPrefillToken, rest / tokens)
-        } else {
-            let ratio = seconds / (decoding + prefilling)
-            learn(decodes, ratio * decoding)
-            Self.blend(&secondsPerPrefillToken, ratio * secondsPerPrefillToken)
+        } else if prefillTokens >= Self.smallestBudget {
+            let rest = max(seconds / 10, seconds - self.decodeSeconds(decodes))
+            Self.blend(&secondsPerPrefillToken, rest / Double(prefillTokens), Self.weight)
         }
     }
 
-    private mutating func learn(_ decodes: Int, _ seconds: Double) {
-        guard decodes > 0, seconds > 0 else { return }
-        Self.blend(&decodeSeconds, seconds)
-        Self.blend(&decodeCount, Double(decodes))
-    }
-
     private func knowsDecodes(_ count: Int) -> Bool {
-        count == 0 || mixedSteps <= Self.memory && count <= 2 * lastDecodes
+        mixedSteps <= Self.memory && count <= 2 * lastDecodes
     }
 
-    private static func blend(_ average: inout Double, _ value: Double) {
+    private static func blend(_ average: inout Double, _ value: Double, _ weight: Double) {
         average = average == 0 ? value : average + weight * (value - average)
     }
 
@@ -68,8 +58,10 @@ package struct StepForecast: Sendable {
             / (decodeCount + Self.fixedDecodes)
     }
 
-    /// Tokens of prompts that take `share` of the time of the step's decodes, and as much again for every
-    /// request that waits as for every one that runs; nil: no bound, or nothing is known yet.
+    /// Tokens of prompts that take `share` of the time of the step's decodes.
+    ///
+    /// And as much again for every request that waits as for every one that runs; nil: no bound, or nothing
+    /// is known yet. None where it is time to see what decodes take alone.
     ///
     /// So a lone long prompt does not stall those that run, and these do not stall a queue: a bound
     /// that did not see it would keep batches small for as long as there is one.
@@ -77,6 +69,7 @@ package struct StepForecast: Sendable {
         guard let share, decodes > 0, decodeSeconds > 0, secondsPerPrefillToken > 0 else {
             return nil
         }
+        guard knowsDecodes(decodes) else { return 0 }
         let pressure = 1 + Double(waiting) / Double(decodes)
         let tokens = share * pressure * decodeSeconds(decodes) / secondsPerPrefillToken
         return max(Self.smallestBudget, Int(min(tokens, 1e6)))
