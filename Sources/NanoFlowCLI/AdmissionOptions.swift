@@ -22,7 +22,7 @@ struct AdmissionOptions: ParsableArguments {
             Time that prompts may take in a step, in that of the completions that run beside them, so \
             that a long prompt does not stall the streams; 0: no bound.
             """)
-    var prefillShare = 0.8
+    var prefillShare = 0.6
 
     func apply(to configuration: inout EngineConfiguration) {
         configuration.maxQueuedRequests = maxQueuedRequests
