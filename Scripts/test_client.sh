@@ -6,12 +6,8 @@ set -eu
 model=$1
 folder=.build/openai-client
 scripts=$(dirname "$0")
-if ! "$folder/bin/python" -m pip --version >/dev/null 2>&1; then
-    python3 -m venv "$folder" 2>/dev/null || {
-        "$scripts/install_packages.sh" python3-venv
-        python3 -m venv "$folder"
-    }
-fi
+. "$scripts/server.sh"
+make_environment "$folder"
 "$folder/bin/python" -c 'import openai' 2>/dev/null \
     || "$folder/bin/python" -m pip install --quiet openai==3.54.0
 
@@ -25,17 +21,10 @@ check() {
     shift
     .build/release/nanoflow serve --model "$model" --port 0 "$@" >"$log" 2>&1 &
     server=$!
-    url=""
-    tries=0
-    while [ -z "$url" ]; do
-        tries=$((tries + 1))
-        if [ $tries -gt 120 ] || ! kill -0 "$server" 2>/dev/null; then
-            echo "the server did not start:" && cat "$log"
-            exit 1
-        fi
-        sleep 0.5
-        url=$(sed -n 's/^Serving .* at \(http.*\)$/\1/p' "$log")
-    done
+    url=$(await_address "$log" "$server") || {
+        echo "the server did not start:" && cat "$log"
+        exit 1
+    }
     echo "serve $*"
     # shellcheck disable=SC2086 # no word, no argument
     "$folder/bin/python" "$scripts/check_openai_client.py" "$url/v1" $word

@@ -17,6 +17,7 @@ model=$(realpath "$2")
 shift 2
 [ $# -gt 0 ] || set -- guidellm aiperf lm-eval
 scripts=$(realpath "$(dirname "$0")")
+. "$scripts/server.sh"
 clients=$PWD/.build/clients
 mkdir -p "$clients/results"
 
@@ -26,10 +27,7 @@ install() {
     shift
     [ "$(cat "$environment/requirements" 2>/dev/null)" != "$*" ] || return 0
     echo "installing $*"
-    python3 -m venv "$environment" 2>/dev/null || {
-        "$scripts/install_packages.sh" python3-venv
-        python3 -m venv "$environment"
-    }
+    make_environment "$environment"
     # Without CUDA torch is much smaller; not every machine can have it so.
     echo "torch==2.13.0+cpu" >"$environment/constraints"
     pip="$environment/bin/python -m pip --disable-pip-version-check install --quiet"
@@ -67,17 +65,10 @@ trap '[ -z "$server" ] || { kill "$server" && wait "$server"; } 2>/dev/null || t
 trap 'exit 130' INT TERM
 "$nanoflow" serve --model "$model" --served-model-name model-under-test --port 0 >"$log" 2>&1 &
 server=$!
-url=""
-tries=0
-while [ -z "$url" ]; do
-    tries=$((tries + 1))
-    if [ $tries -gt 240 ] || ! kill -0 "$server" 2>/dev/null; then
-        echo "The server did not start:" && cat "$log"
-        exit 1
-    fi
-    sleep 0.5
-    url=$(sed -n 's/^Serving .* at \(http.*\)$/\1/p' "$log")
-done
+url=$(await_address "$log" "$server") || {
+    echo "The server did not start:" && cat "$log"
+    exit 1
+}
 "$python" "$scripts/clients/make_tokenizer.py" check "$tokenizer" "$url"
 
 # attempt NAME COMMAND...: shows what the command wrote only if it fails.

@@ -11,8 +11,8 @@ no memory more than before. Part `drain` ends a server while it streams: the str
 and new requests must be refused; a second signal must end it at once. Part `stalls` prints the time
 between the tokens of 16 streams before and while a prompt of 6,000 tokens is computed.
 
-Needs Python 3.9, and Debian's libfaketime for part `load`. Exits with 1 and a sentence if something does not hold; the times
-of part `stalls` are printed and judged by nobody.
+Needs Python 3.9; part `load` installs Debian's libfaketime where it is missing. Exits with 1 and a
+sentence if something does not hold; the times of part `stalls` are printed and judged by nobody.
 """
 
 import argparse

@@ -12,12 +12,8 @@ model=$2
 shift 2
 folder=.build/openapi-client
 scripts=$(dirname "$0")
-if ! "$folder/bin/python" -m pip --version >/dev/null 2>&1; then
-    python3 -m venv "$folder" 2>/dev/null || {
-        "$scripts/install_packages.sh" python3-venv
-        python3 -m venv "$folder"
-    }
-fi
+. "$scripts/server.sh"
+make_environment "$folder"
 version=4.32.5
 "$folder/bin/python" -c "
 from importlib.metadata import version
@@ -43,14 +39,7 @@ NANOFLOW_TEST_KEY=openapi-test
     --served-model-name openapi/test --max-model-len 512 --kv-cache-memory 64M \
     >"$work/log" 2>&1 &
 server=$!
-NANOFLOW_TEST_URL=""
-tries=0
-while [ -z "$NANOFLOW_TEST_URL" ]; do
-    tries=$((tries + 1))
-    if [ $tries -gt 120 ] || ! kill -0 "$server" 2>/dev/null; then fail "The server did not start."; fi
-    sleep 0.5
-    NANOFLOW_TEST_URL=$(sed -n 's/^Serving .* at \(http.*\)$/\1/p' "$work/log")
-done
+NANOFLOW_TEST_URL=$(await_address "$work/log" "$server") || fail "The server did not start."
 export NANOFLOW_TEST_URL NANOFLOW_TEST_KEY
 
 # Prints what the server says to a question whose answer is settled: its tokens with all their

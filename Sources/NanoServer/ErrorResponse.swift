@@ -10,7 +10,7 @@ enum RequestError: Error, Hashable {
     case bodyTooSlow(limit: Duration)
     /// The client has gone, or its chunks are none.
     case bodyIncomplete
-    /// Others' bodies are being read, and have all the memory that there is for bodies.
+    /// Others' bodies are being read or worked on, and have the memory that there is for bodies.
     case bodiesTooMany(limit: Int)
     case readTooSlowly(Int)
     case headersTooLarge(fields: Int, bytes: Int)
@@ -28,11 +28,10 @@ extension ErrorResponse {
     /// The codes that requests are turned away with, for the metric that counts them.
     static let codes = [
         "body_incomplete", "body_too_large", "body_too_slow", "context_length_exceeded",
-        "engine_stopped",
-        "headers_too_large", "internal_error", "invalid_api_key", "invalid_json", "invalid_value",
-        "method_not_allowed", "model_not_found", "not_found", "queue_full", "read_too_slowly",
-        "shutting_down", "too_many_bodies", "unsupported", "unsupported_media_type",
-        "waited_too_long",
+        "engine_stopped", "headers_too_large", "internal_error", "invalid_api_key",
+        "invalid_json", "invalid_value", "method_not_allowed", "model_not_found", "not_found",
+        "queue_full", "read_too_slowly", "shutting_down", "too_many_bodies", "unsupported",
+        "unsupported_media_type", "waited_too_long",
     ]
 }
 

@@ -2,8 +2,8 @@ import Foundation
 
 /// Walks once over a JSON text without recursion, before a decoder recurses over it.
 ///
-/// The grammar is RFC 8259's, and an object has each key once. Escaped lone surrogates, which Python's `json.dumps` may write and
-/// no Swift string can hold, become U+FFFD in place.
+/// The grammar is RFC 8259's, and an object has each key once. Escaped lone surrogates, which
+/// Python's `json.dumps` may write and no Swift string can hold, become U+FFFD in place.
 struct JSONScanner {
     static let maxDepth = 64
 

@@ -8,7 +8,7 @@ struct ServerLimits: Sendable {
     let maxBodyByteCount: Int
     /// Time for a body to arrive in whole.
     let bodyDuration: Duration
-    /// What all bodies together may take up while they arrive.
+    /// What all bodies together may take up until they are tokenized.
     let bodies: ByteBudget
 
     /// A longer body takes long enough to decode and tokenize that other answers would wait for it.

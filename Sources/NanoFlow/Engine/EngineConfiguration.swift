@@ -54,7 +54,7 @@ package struct PipelineChoice: Sendable, Hashable {
 
 /// What is asked of an engine that many wait for.
 package struct ServingChoice: Sendable, Hashable {
-    /// Bytes that a server's requests may take up together while they arrive.
+    /// Bytes that the bodies of a server's requests may take up together until they are tokenized.
     package static let bodiesByteCount = 64 << 20
 
     /// Time that the prompts in a step may take, in that of the completions in it; nil: no bound.

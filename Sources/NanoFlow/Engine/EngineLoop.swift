@@ -276,11 +276,9 @@ struct EngineLoop: ~Copyable {
     private mutating func remove(_ id: SequenceID, completionCounts: Bool) -> ActiveRequest? {
         guard let request = requests.removeValue(forKey: id) else { return nil }
         let hasCompletion = completionCounts && request.completionTokens > 0
-        let cost =
-            request.hasBegun
-            ? forecast.cost(
-                promptTokens: request.computedPromptTokens,
-                completionTokens: request.completionTokens) : 0
+        let cost = forecast.cost(
+            promptTokens: request.computedPromptTokens,
+            completionTokens: request.completionTokens)
         scheduler.end(
             id, completionTokens: hasCompletion ? request.completionTokens : nil, cost: cost)
         if !request.hasBegun { inbox.leaveQueue(request) }

@@ -18,9 +18,9 @@ package struct TenantShare: Sendable, Hashable {
 ///     B's         [ costs 40 )                        asked for when A's first has begun: at turn 100
 ///
 /// The clock is the latest turn that has begun. A tenant's sequence stands at the clock, or where those
-/// before it end, as far as their costs have been right; where they have not been, or a sequence was never
-/// run, its next one stands earlier or later by so much. So who asks for more than its share stands behind itself, and who comes new waits for
-/// nobody's backlog, however long the machine has had one.
+/// before it end. So who asks for more than its share stands behind itself, and who comes new waits for
+/// nobody's backlog, however long the machine has had one. Where a sequence has cost more than predicted,
+/// or less, or was never run, its tenant's next one stands later or earlier by so much.
 package struct TenantTurns {
     private var clock = 0.0
     /// When each tenant's next turn comes.
