@@ -19,8 +19,10 @@ typedef struct {
 NK_INLINE void store_int8_query(attention_tile *tile, int pair, const float *query) {
     int8_t values[NK_MAX_HEAD_DIM];
     float scale;
+    int32_t start;
     int dim = tile->head_dim;
-    nk_avx2_kernels.quantize_int8(query, dim, dim, values, &scale, &tile->correction[pair]);
+    nk_avx2_kernels.quantize_int8(query, dim, dim, values, &scale, &start);
+    tile->correction[pair] = start - nk_dot_origin(dim);
     for (int d = 0; d < dim; d += 4) {
         int32_t *words = tile->query + d / 2 * tile->pairs + pair;
         words[0] = (uint16_t)values[d] | (int32_t)((uint32_t)(uint16_t)values[d + 2] << 16);

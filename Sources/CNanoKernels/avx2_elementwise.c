@@ -135,14 +135,13 @@ NK_INLINE int32_t quantize_group(const float *x, int count, float scale, int8_t 
 }
 
 NK_AVX2 static void quantize_int8(
-    const float *x, int count, int group_size, int8_t *values, float *scale,
-    int32_t *corrections) {
+    const float *x, int count, int group_size, int8_t *values, float *scale, int32_t *starts) {
     bool usable = nk_group_scale(largest_bits(x, count), scale);
     if (!usable) memset(values, 0, (size_t)count);
     for (int first = 0, g = 0; first < count; first += group_size, g++) {
         int length = nk_smaller(group_size, count - first);
         int32_t sum = usable ? quantize_group(x + first, length, *scale, values + first) : 0;
-        corrections[g] = -128 * sum;
+        starts[g] = nk_dot_origin(group_size) - 128 * sum;
     }
     for (int i = count; i < nk_round_up(count, 4); i++) values[i] = 0;
 }

@@ -23,6 +23,7 @@ typedef struct {
     const uint8_t *weights;
     const float *scales;  // of the group's weights
     int group;
+    int32_t origin;  // that its dot products count from
     int first;  // input
     int count;
     bool begins, ends;  // the group
@@ -66,9 +67,10 @@ NK_INLINE void pair_rows(int rows, const chunk_int8 *chunk, paired_rows *pairs) 
     }
 }
 
-// What a dot product starts from.
-NK_INLINE __m256i correction(const nk_rows_int8 *x, int row, int group) {
-    return _mm256_set1_epi32(x->corrections[row * x->group_stride + group]);
+// What the dot product of a chunk's group starts from.
+NK_INLINE __m256i correction(const chunk_int8 *chunk, int row) {
+    int32_t start = chunk->rows.starts[row * chunk->rows.group_stride + chunk->group];
+    return _mm256_set1_epi32(start - chunk->origin);
 }
 
 // dots[row] += x[row] * weights for half a panel.
@@ -92,7 +94,7 @@ NK_INLINE void add_products(
     }
 }
 
-// sums[row] += (dot product of the group) * row scale * weight scale for half a panel.
+// sums[row] = sums[row] * factor + (dot product of the group) * weight scale for half a panel.
 NK_INLINE void finish_group(
     int rows, const chunk_int8 *chunk, int part, __m256i (*dots)[2], float (*sums)[NK_PANEL]) {
     NK_UNROLL for (int v = 0; v < 2; v++) {
@@ -100,10 +102,14 @@ NK_INLINE void finish_group(
         NK_UNROLL for (int i = 0; i < rows; i++) {
             float *sum = sums[i] + part + v * NK_LANES;
             const nk_rows_int8 *x = &chunk->rows;
-            ptrdiff_t place = i * x->scale_stride + chunk->group / x->scale_groups;
-            __m256 row_scale = _mm256_set1_ps(x->scales[place]);
-            __m256 dot = _mm256_mul_ps(_mm256_cvtepi32_ps(dots[i][v]), row_scale);
-            _mm256_store_ps(sum, _mm256_fmadd_ps(dot, scale, _mm256_load_ps(sum)));
+            __m256 before = _mm256_load_ps(sum);
+            if (chunk->group % x->scale_groups == 0) {
+                const float *factor =
+                    x->factors + i * x->factor_stride + chunk->group / x->scale_groups;
+                before = _mm256_mul_ps(before, _mm256_set1_ps(*factor));
+            }
+            __m256 dot = _mm256_cvtepi32_ps(dots[i][v]);
+            _mm256_store_ps(sum, _mm256_fmadd_ps(dot, scale, before));
         }
     }
 }
@@ -115,7 +121,7 @@ NK_INLINE void tile_int8(int rows, chunk_int8 chunk, int row, block_sums *block)
         __m256i dots[MAX_ROWS][2];
         NK_UNROLL for (int i = 0; i < rows; i++) {
             int32_t *saved = block->dots[row + i] + part;
-            dots[i][0] = dots[i][1] = correction(&chunk.rows, i, chunk.group);
+            dots[i][0] = dots[i][1] = correction(&chunk, i);
             if (!chunk.begins) dots[i][0] = load_words(saved);
             if (!chunk.begins) dots[i][1] = load_words(saved + NK_LANES);
         }
@@ -144,8 +150,8 @@ NK_AVX2 static void any_tile_int8(int rows, chunk_int8 chunk, int row, block_sum
 // The rows of `x` from `row` on.
 static nk_rows_int8 rows_from(nk_rows_int8 x, ptrdiff_t row) {
     x.values += row * x.stride;
-    x.scales += row * x.scale_stride;
-    x.corrections += row * x.group_stride;
+    x.factors += row * x.factor_stride;
+    x.starts += row * x.group_stride;
     return x;
 }
 
@@ -160,6 +166,7 @@ NK_AVX2 static void block_int8(
             .weights = weights + (ptrdiff_t)k * NK_PANEL,
             .scales = scales + (ptrdiff_t)group * NK_PANEL,
             .group = group,
+            .origin = nk_dot_origin(size),
             .first = k,
             .count = end - k,
             .begins = k == group * size,
@@ -172,6 +179,19 @@ NK_AVX2 static void block_int8(
             chunk.ahead = share_ahead(chunk.weights + bytes, bytes, row, height, rows);
             any_tile_int8(height, chunk, row, block);
             nk_ask(ahead, height, chunk.count);
+        }
+    }
+}
+
+// sums[row] *= the scale that they are in units of.
+NK_AVX2 static void multiply_by_last(
+    int rows, nk_rows_int8 x, int groups, float (*sums)[NK_PANEL]) {
+    int last = nk_ceil_div(groups, x.scale_groups);
+    for (int row = 0; row < rows; row++) {
+        __m256 factor = _mm256_set1_ps(x.factors[row * x.factor_stride + last]);
+        for (int j = 0; j < NK_PANEL; j += NK_LANES) {
+            float *sum = sums[row] + j;
+            _mm256_store_ps(sum, _mm256_mul_ps(_mm256_load_ps(sum), factor));
         }
     }
 }
@@ -192,6 +212,7 @@ NK_AVX2 void nk_avx2_linear_int8(
             block_int8(
                 height, rows_from(x, row), &matrix, weights, scales, &block, output.ahead);
             block_output.out = output.out + row * output.stride;
+            multiply_by_last(height, rows_from(x, row), groups, block.sums);
             store_rows(height, block.sums, panel, block_output);
         }
     }

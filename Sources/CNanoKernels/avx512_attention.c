@@ -16,7 +16,9 @@ static void store_query(nk_kv_type type, attention_tile *tile, int pair, const f
         NK_SET(kernels).convert_bf16(query, dim, out);
     } else {
         float scale;
-        NK_SET(kernels).quantize_int8(query, dim, dim, out, &scale, &tile->correction[pair]);
+        int32_t start;
+        NK_SET(kernels).quantize_int8(query, dim, dim, out, &scale, &start);
+        tile->correction[pair] = start - nk_dot_origin(dim);
         tile->query_scale[pair] = scale * tile->scale;
     }
 }
@@ -35,7 +37,9 @@ NK_INLINE void begin_item(attention_tile *tile) {
 NK_INLINE void merge_record(float *total, const float *item, int head_dim) {
     float maximum = total[0] > item[0] ? total[0] : item[0];
     float differences[NK_LANES] = {total[0] - maximum, item[0] - maximum}, shares[NK_LANES];
-    _mm512_storeu_ps(shares, nk_exp(_mm512_loadu_ps(differences)));
+    __m512 powers = _mm512_loadu_ps(differences);
+    nk_exp(1, &powers);
+    _mm512_storeu_ps(shares, powers);
     total[0] = maximum;
     total[1] = total[1] * shares[0] + item[1] * shares[1];
     __m512 old = _mm512_set1_ps(shares[0]), new = _mm512_set1_ps(shares[1]);
@@ -71,12 +75,13 @@ NK_AVX512 static void attend_item(
             .first_position = first,
             .visible = nk_smaller(end - first, NK_KV_BLOCK),
         };
-        block.ahead = block.start;
         if (first + NK_KV_BLOCK < end) {
             block.ahead = base + number[1] * cache->block_stride;
+            block.ahead_visible = nk_smaller(end - first - NK_KV_BLOCK, NK_KV_BLOCK);
         } else if (piece->next_block_table) {
             block.ahead = cache->base + piece->next_kv_head * cache->head_stride
                 + piece->next_block_table[0] * cache->block_stride;
+            block.ahead_visible = NK_KV_BLOCK;
         }
         NK_SET(attend_block)(cache->type, tile, &block);
     }

@@ -30,9 +30,10 @@ typedef struct {
 // One block of the tile's KV head.
 typedef struct {
     const unsigned char *start;
-    const unsigned char *ahead;  // read next: each line read asks for its like there
     int first_position;
     int visible;  // positions up to that of the tile's last row, 1 to 64
+    const unsigned char *ahead;  // the block read next, asked for meanwhile; NULL: none
+    int ahead_visible;
 } key_block;
 
 // One block for all pairs of the tile: scores, softmax, values.

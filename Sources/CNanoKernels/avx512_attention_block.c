@@ -12,9 +12,54 @@ NK_INLINE ptrdiff_t element_bytes(nk_kv_type type) {
     return type == NK_KV_F32 ? 4 : type == NK_KV_BF16 ? 2 : 1;
 }
 
-NK_INLINE __m512i load_ahead(const key_block *block, ptrdiff_t offset) {
-    _mm_prefetch((const char *)block->ahead + offset, _MM_HINT_T0);
-    return _mm512_loadu_si512(block->start + offset);
+// What is left to ask for of the block read next: rows of K, of which only the lines with visible
+// tokens, then a run of V, then the scales.
+typedef struct {
+    const char *keys, *keys_end;
+    int key_lines;
+    const char *values, *values_end;
+    const char *scales, *scales_end;
+} lines_ahead;
+
+// Asked for in each half of a pair's softmax, lest memory stand still meanwhile; with more of them
+// the requests wait for each other and hold up the arithmetic.
+enum { SOFTMAX_LINES = 4 };
+
+// Into the second-level cache, which has room for more requests on their way than the first.
+NK_INLINE void ask(const char *line) { _mm_prefetch(line, _MM_HINT_T1); }
+
+NK_INLINE void ask_keys(lines_ahead *ahead) {
+    if (ahead->keys == ahead->keys_end) return;
+    for (int i = 0; i < ahead->key_lines; i++) ask(ahead->keys + i * 64);
+    ahead->keys += PARTS * 64;
+}
+
+NK_INLINE void ask_values(lines_ahead *ahead, int lines) {
+    for (int i = 0; i < lines && ahead->values < ahead->values_end; i++, ahead->values += 64) {
+        ask(ahead->values);
+    }
+}
+
+NK_INLINE void ask_rest(lines_ahead *ahead) {
+    while (ahead->keys != ahead->keys_end) ask_keys(ahead);
+    for (; ahead->values < ahead->values_end; ahead->values += 64) ask(ahead->values);
+    for (; ahead->scales < ahead->scales_end; ahead->scales += 64) ask(ahead->scales);
+}
+
+NK_INLINE lines_ahead begin_ahead(nk_kv_type type, int head_dim, const key_block *block) {
+    if (!block->ahead) return (lines_ahead){0};
+    const char *start = (const char *)block->ahead;
+    ptrdiff_t bytes = element_bytes(type), panel = head_dim * NK_KV_BLOCK * bytes;
+    int tokens = nk_round_up(block->ahead_visible, 4 / (int)bytes);
+    return (lines_ahead){
+        .keys = start,
+        .keys_end = start + panel,
+        .key_lines = nk_ceil_div(block->ahead_visible, NK_LANES),
+        .values = start + panel,
+        .values_end = start + panel + tokens * head_dim * bytes,
+        .scales = start + 2 * panel,
+        .scales_end = start + 2 * panel + (type == NK_KV_INT8 ? 2 * PARTS * 64 : 0),
+    };
 }
 
 // sum + query . key for 16 tokens, of as many dimensions as fill 4 bytes.
@@ -30,7 +75,7 @@ NK_INLINE __m512i multiply_add(nk_kv_type type, __m512i sum, __m512i query, __m5
 // scores[i][part] of the parts [first, first + parts), before any scale.
 NK_INLINE void score_parts(
     int pairs, int first, int parts, nk_kv_type type, const attention_tile *tile,
-    const key_block *block, __m512i (*scores)[PARTS]) {
+    const key_block *block, lines_ahead *ahead, __m512i (*scores)[PARTS]) {
     NK_UNROLL for (int i = 0; i < pairs; i++) {
         __m512i start = _mm512_setzero_si512();
         if (type == NK_KV_INT8) start = _mm512_set1_epi32(tile->correction[i]);
@@ -39,8 +84,9 @@ NK_INLINE void score_parts(
     int steps = tile->head_dim * (int)element_bytes(type) / 4;
     for (int step = 0; step < steps; step++) {
         __m512i keys[PARTS];
+        ask_keys(ahead);
         NK_UNROLL for (int b = first; b < first + parts; b++) {
-            keys[b] = load_ahead(block, ((ptrdiff_t)step * PARTS + b) * 64);
+            keys[b] = _mm512_loadu_si512(block->start + ((ptrdiff_t)step * PARTS + b) * 64);
         }
         NK_UNROLL for (int i = 0; i < pairs; i++) {
             int word;
@@ -107,12 +153,13 @@ NK_INLINE void store_weights(
 
 // Turns scores into weights and brings maximum, decay and sums up to date.
 NK_INLINE void soften(
-    int pairs, nk_kv_type type, attention_tile *tile, const key_block *block,
+    int pairs, nk_kv_type type, attention_tile *tile, const key_block *block, lines_ahead *ahead,
     __m512i (*raw)[PARTS]) {
     __m512 lowest = _mm512_set1_ps(-INFINITY);
     float old[NK_LANES] = {0};
     NK_UNROLL for (int i = 0; i < pairs; i++) {
         __m512 largest = lowest;
+        ask_values(ahead, SOFTMAX_LINES);
         NK_UNROLL for (int b = 0; b < PARTS; b++) {
             __m512 score = _mm512_castsi512_ps(raw[i][b]);
             if (type == NK_KV_INT8) {
@@ -132,14 +179,21 @@ NK_INLINE void soften(
         tile->item[i][0] = now;
         old[i] = before - now;
     }
-    _mm512_storeu_ps(tile->decay, nk_exp(_mm512_loadu_ps(old)));
+    __m512 decays = _mm512_loadu_ps(old);
+    nk_exp(1, &decays);
+    _mm512_storeu_ps(tile->decay, decays);
     NK_UNROLL for (int i = 0; i < pairs; i++) {
         __m512 weights[PARTS];
         __m512 maximum = _mm512_set1_ps(tile->item[i][0]);
+        ask_values(ahead, SOFTMAX_LINES);
+        NK_UNROLL for (int b = 0; b < PARTS; b++) {
+            weights[b] = _mm512_sub_ps(_mm512_castsi512_ps(raw[i][b]), maximum);
+        }
+        nk_exp(PARTS, weights);
         NK_UNROLL for (int b = 0; b < PARTS; b++) {
             __m512 score = _mm512_castsi512_ps(raw[i][b]);
             __mmask16 seen = _mm512_cmp_ps_mask(score, lowest, _CMP_NEQ_UQ);
-            weights[b] = _mm512_maskz_mov_ps(seen, nk_exp(_mm512_sub_ps(score, maximum)));
+            weights[b] = _mm512_maskz_mov_ps(seen, weights[b]);
         }
         __m512 sum = _mm512_add_ps(
             _mm512_add_ps(weights[0], weights[1]), _mm512_add_ps(weights[2], weights[3]));
@@ -156,11 +210,13 @@ enum { MOST_VECTORS = 4 };
 // `some`: pairs may see just a part of them, and what they do not see may hold anything.
 NK_INLINE void add_tokens(
     int pairs, int vectors, nk_kv_type type, bool some, const attention_tile *tile,
-    const key_block *block, int column, int t, __m512i (*sums)[MOST_VECTORS]) {
+    const key_block *block, int column, int t, lines_ahead *ahead,
+    __m512i (*sums)[MOST_VECTORS]) {
     int tokens = 4 / (int)element_bytes(type);
     ptrdiff_t panel = (ptrdiff_t)tile->head_dim * NK_KV_BLOCK * element_bytes(type);
     ptrdiff_t offset = panel + (ptrdiff_t)t / tokens * tile->head_dim * 4 + (ptrdiff_t)column * 4;
     __m512i weights[MAX_PAIRS], seen[MAX_PAIRS];
+    ask_values(ahead, vectors);
     NK_UNROLL for (int i = 0; i < pairs; i++) {
         int word;
         memcpy(&word, tile->weights[i] + t * element_bytes(type), sizeof word);
@@ -169,7 +225,7 @@ NK_INLINE void add_tokens(
         if (some) seen[i] = _mm512_set1_epi32(count >= tokens ? -1 : count > 0 ? 0xffff : 0);
     }
     NK_UNROLL for (int v = 0; v < vectors; v++) {
-        __m512i values = load_ahead(block, offset + v * 64);
+        __m512i values = _mm512_loadu_si512(block->start + offset + v * 64);
         NK_UNROLL for (int i = 0; i < pairs; i++) {
             __m512i own = some ? _mm512_and_si512(values, seen[i]) : values;
             sums[i][v] = type == NK_KV_INT8 ? _mm512_dpbusd_epi32(sums[i][v], weights[i], own)
@@ -182,7 +238,7 @@ NK_INLINE void add_tokens(
 // for `vectors` x 16 columns.
 NK_INLINE void add_values(
     int pairs, int vectors, nk_kv_type type, attention_tile *tile, const key_block *block,
-    int column) {
+    int column, lines_ahead *ahead) {
     bool is_int8 = type == NK_KV_INT8;
     __m512i sums[MAX_PAIRS][MOST_VECTORS];
     NK_UNROLL for (int i = 0; i < pairs; i++) {
@@ -197,12 +253,13 @@ NK_INLINE void add_values(
     // Slots that all pairs see; the first pair sees least. Weights of int8 tokens out of sight are
     // 0, and any s8 times 0 is 0, so there no slot needs care.
     int common = tile->position[0] + 1 - block->first_position;
-    int end = is_int8 ? NK_KV_BLOCK : nk_smaller(common, NK_KV_BLOCK) / tokens * tokens;
+    int end = is_int8 ? nk_round_up(block->visible, tokens)
+                      : nk_smaller(common, NK_KV_BLOCK) / tokens * tokens;
     for (; t < end; t += tokens) {
-        add_tokens(pairs, vectors, type, false, tile, block, column, t, sums);
+        add_tokens(pairs, vectors, type, false, tile, block, column, t, ahead, sums);
     }
     for (; !is_int8 && t < block->visible; t += tokens) {
-        add_tokens(pairs, vectors, type, true, tile, block, column, t, sums);
+        add_tokens(pairs, vectors, type, true, tile, block, column, t, ahead, sums);
     }
     NK_UNROLL for (int i = 0; i < pairs; i++) {
         NK_UNROLL for (int v = 0; v < vectors; v++) {
@@ -218,29 +275,36 @@ NK_INLINE void add_values(
     }
 }
 
-// The scales of the block read next, behind its panels.
-NK_INLINE void ask_scales(const attention_tile *tile, const key_block *block) {
-    const char *scales = (const char *)block->ahead + (ptrdiff_t)tile->head_dim * 2 * NK_KV_BLOCK;
-    NK_UNROLL for (int i = 0; i < 2 * PARTS; i++) _mm_prefetch(scales + i * 64, _MM_HINT_T0);
-}
-
 NK_INLINE void attend_pairs(
     int pairs, nk_kv_type type, attention_tile *tile, const key_block *block) {
     __m512i scores[MAX_PAIRS][PARTS];
-    if (type == NK_KV_INT8) ask_scales(tile, block);
-    // As many sums as hide the latency of a multiply-add, and fit the registers.
-    int parts = pairs <= 4 ? 4 : 2;
-    NK_UNROLL for (int first = 0; first < PARTS; first += parts) {
-        score_parts(pairs, first, parts, type, tile, block, scores);
+    lines_ahead ahead = begin_ahead(type, tile->head_dim, block);
+    // As many sums as hide the latency of a multiply-add, and fit the registers; the second half of
+    // a block is left alone where nobody sees it, whatever its scores.
+    bool is_whole = block->visible > NK_KV_BLOCK / 2;
+    if (is_whole && pairs <= 4) {
+        score_parts(pairs, 0, PARTS, type, tile, block, &ahead, scores);
+    } else {
+        score_parts(pairs, 0, PARTS / 2, type, tile, block, &ahead, scores);
+        if (is_whole) {
+            score_parts(pairs, PARTS / 2, PARTS / 2, type, tile, block, &ahead, scores);
+        } else {
+            NK_UNROLL for (int i = 0; i < pairs; i++) {
+                NK_UNROLL for (int b = PARTS / 2; b < PARTS; b++) {
+                    scores[i][b] = _mm512_setzero_si512();
+                }
+            }
+        }
     }
-    soften(pairs, type, tile, block, scores);
+    soften(pairs, type, tile, block, &ahead, scores);
     int column = 0, vectors = pairs <= 4 ? 4 : 2;
     for (; column + vectors * NK_LANES <= tile->head_dim; column += vectors * NK_LANES) {
-        add_values(pairs, vectors, type, tile, block, column);
+        add_values(pairs, vectors, type, tile, block, column, &ahead);
     }
     for (; column < tile->head_dim; column += NK_LANES) {
-        add_values(pairs, 1, type, tile, block, column);
+        add_values(pairs, 1, type, tile, block, column, &ahead);
     }
+    ask_rest(&ahead);
 }
 
 NK_INLINE void attend_typed(nk_kv_type type, attention_tile *tile, const key_block *block) {

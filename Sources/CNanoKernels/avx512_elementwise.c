@@ -109,14 +109,14 @@ NK_INLINE int32_t quantize_group(const float *x, int count, __m512 inverse, int8
 }
 
 NK_AVX512 static void quantize_int8(
-    const float *x, int count, int group_size, int8_t *values, float *scale,
-    int32_t *corrections) {
+    const float *x, int count, int group_size, int8_t *values, float *scale, int32_t *starts) {
     bool usable = nk_group_scale(largest_bits(x, count), scale);
     // What is not finite makes the scale so, and through it the result.
     __m512 inverse = _mm512_set1_ps(usable ? 1.0f / *scale : 0.0f);
     for (int first = 0, g = 0; first < count; first += group_size, g++) {
         int length = nk_smaller(group_size, count - first);
-        corrections[g] = -128 * quantize_group(x + first, length, inverse, values + first);
+        int32_t sum = quantize_group(x + first, length, inverse, values + first);
+        starts[g] = nk_dot_origin(group_size) - 128 * sum;
     }
     for (int i = count; i < nk_round_up(count, 4); i++) values[i] = 0;
 }
@@ -151,7 +151,8 @@ NK_AVX512 static float sum_exp(
         __mmask16 lanes = nk_lanes_left(i, count);
         __m512 v = _mm512_maskz_loadu_ps(lanes, x + i);
         v = _mm512_sub_ps(v, _mm512_set1_ps(maximum));
-        v = nk_exp(_mm512_mul_ps(v, _mm512_set1_ps(inverse_temperature)));
+        v = _mm512_mul_ps(v, _mm512_set1_ps(inverse_temperature));
+        nk_exp(1, &v);
         sums = _mm512_mask_add_ps(sums, lanes, sums, v);
     }
     return nk_sum_lanes(sums);

@@ -12,7 +12,7 @@
 enum {
     MAX_ROWS = 12,
     // int8 keeps integer and float accumulators: 6 rows x 2 vectors x 2, of 32 registers.
-    MAX_INT8_ROWS = 6,
+    MAX_INT8_ROWS = 8,
     // A tile this flat waits for memory: its weights are asked for closer to their use. The panels
     // of a matrix lie end to end; asking for what lies past the last one does no harm.
     FLAT_ROWS = 3,
@@ -62,17 +62,21 @@ NK_INLINE int load_int(const void *source) {
     return value;
 }
 
-// x / (1 + exp(-x)). An estimate of the reciprocal, made exact to the last bits by one of Newton's
-// steps, takes a third of the time of a division. Below -80, where the result is less than 1e-33,
-// the exponent stays put, since the estimate knows no infinities.
-NK_INLINE __m512 silu(__m512 x) {
-    // Of two operands min returns the second if one is NaN.
-    __m512 negative = _mm512_xor_ps(x, _mm512_set1_ps(-0.0f));
-    __m512 sum = _mm512_add_ps(
-        _mm512_set1_ps(1.0f), nk_exp(_mm512_min_ps(_mm512_set1_ps(80.0f), negative)));
-    __m512 estimate = _mm512_rcp14_ps(sum);
-    __m512 error = _mm512_fnmadd_ps(sum, estimate, _mm512_set1_ps(1.0f));
-    return _mm512_mul_ps(x, _mm512_fmadd_ps(estimate, error, estimate));
+// x[i] = x[i] / (1 + exp(-x[i])). An estimate of the reciprocal, made exact to the last bits by one of
+// Newton's steps, takes a third of the time of a division.
+NK_INLINE void silu(int count, __m512 *x) {
+    const __m512 one = _mm512_set1_ps(1.0f);
+    __m512 sum[NK_EXP_MOST], estimate[NK_EXP_MOST];
+    NK_UNROLL for (int i = 0; i < count; i++) {
+        sum[i] = _mm512_xor_ps(x[i], _mm512_set1_ps(-0.0f));
+    }
+    nk_exp(count, sum);
+    NK_UNROLL for (int i = 0; i < count; i++) sum[i] = _mm512_add_ps(sum[i], one);
+    NK_UNROLL for (int i = 0; i < count; i++) estimate[i] = _mm512_rcp14_ps(sum[i]);
+    NK_UNROLL for (int i = 0; i < count; i++) sum[i] = _mm512_fnmadd_ps(sum[i], estimate[i], one);
+    NK_UNROLL for (int i = 0; i < count; i++) {
+        x[i] = _mm512_mul_ps(x[i], _mm512_fmadd_ps(estimate[i], sum[i], estimate[i]));
+    }
 }
 
 // Writes a finished tile, (rows, 2 vectors), to the first rows of `output`.
@@ -88,8 +92,14 @@ NK_INLINE void store_tile(int rows, __m512 (*sums)[2], int panel, nk_output outp
     }
     if (output.epilogue == NK_SILU_MULTIPLY) {
         float *out = output.out + column / 2;
-        NK_UNROLL for (int i = 0; i < rows; i++, out += output.stride) {
-            _mm512_storeu_ps(out, _mm512_mul_ps(silu(sums[i][0]), sums[i][1]));
+        NK_UNROLL for (int first = 0; first < rows; first += NK_EXP_MOST) {
+            int count = nk_smaller(NK_EXP_MOST, rows - first);
+            __m512 gates[NK_EXP_MOST];
+            NK_UNROLL for (int i = 0; i < count; i++) gates[i] = sums[first + i][0];
+            silu(count, gates);
+            NK_UNROLL for (int i = 0; i < count; i++, out += output.stride) {
+                _mm512_storeu_ps(out, _mm512_mul_ps(gates[i], sums[first + i][1]));
+            }
         }
         return;
     }
@@ -110,9 +120,11 @@ NK_INLINE void store_tile(int rows, __m512 (*sums)[2], int panel, nk_output outp
 #define UP_TO_6(tile, ...)                                                                     \
     CASE(1, tile, __VA_ARGS__) CASE(2, tile, __VA_ARGS__) CASE(3, tile, __VA_ARGS__)           \
     CASE(4, tile, __VA_ARGS__) CASE(5, tile, __VA_ARGS__) CASE(6, tile, __VA_ARGS__)
-#define UP_TO_12(tile, ...)                                                                    \
+#define UP_TO_8(tile, ...)                                                                     \
     UP_TO_6(tile, __VA_ARGS__)                                                                 \
-    CASE(7, tile, __VA_ARGS__) CASE(8, tile, __VA_ARGS__) CASE(9, tile, __VA_ARGS__)           \
+    CASE(7, tile, __VA_ARGS__) CASE(8, tile, __VA_ARGS__)
+#define UP_TO_12(tile, ...)                                                                    \
+    UP_TO_8(tile, __VA_ARGS__) CASE(9, tile, __VA_ARGS__)           \
     CASE(10, tile, __VA_ARGS__) CASE(11, tile, __VA_ARGS__) CASE(12, tile, __VA_ARGS__)
 
 // --- f32 and bf16: 4 bytes of inputs, one or two of them, go into each step of the inner loop.
@@ -212,90 +224,93 @@ NK_AVX512 void NK_SET(linear_bf16)(
 
 // --- int8
 
-// A run of consecutive inputs of a tile. Two pointers and a stride reach six rows in the addressing
-// modes of one instruction each.
+// A run of consecutive inputs of a tile. Pointers three rows apart and a stride reach every row in
+// the addressing modes of one instruction.
 typedef struct {
-    const int8_t *low, *high;  // rows 0 and 3
+    const int8_t *rows[(MAX_INT8_ROWS + 2) / 3];
     ptrdiff_t stride;
     const uint8_t *weights;
 } int8_run;
 
-NK_INLINE int8_run begin_run(const nk_rows_int8 *x, int row, const uint8_t *weights) {
-    const int8_t *values = x->values + row * x->stride;
-    return (int8_run){values, values + 3 * x->stride, x->stride, weights};
+NK_INLINE int8_run begin_run(int rows, const nk_rows_int8 *x, int row, const uint8_t *weights) {
+    int8_run run = {.stride = x->stride, .weights = weights};
+    NK_UNROLL for (int i = 0; i < rows; i += 3) {
+        run.rows[i / 3] = x->values + (row + i) * x->stride;
+    }
+    return run;
 }
 
-// dots += the next 4 * `steps` inputs.
-NK_INLINE void take_steps(int rows, int steps, int8_run *run, __m512i (*dots)[2]) {
-    NK_UNROLL for (int s = 0; s < steps; s++) {
-        const uint8_t *w = run->weights + s * 2 * LINE;
+// dots += the next `length` inputs.
+NK_INLINE void take_inputs(int rows, int length, int8_run *run, __m512i (*dots)[2]) {
+    NK_NO_UNROLL for (; length > 0; length -= 4) {
+        const uint8_t *w = run->weights;
         __m512i low = _mm512_loadu_si512(w), high = _mm512_loadu_si512(w + LINE);
         ask_close(rows, w);
         NK_UNROLL for (int i = 0; i < rows; i++) {
-            const int8_t *x =
-                i < 3 ? run->low + i * run->stride : run->high + (i - 3) * run->stride;
-            __m512i four = _mm512_set1_epi32(load_int(x + 4 * s));
+            __m512i four = _mm512_set1_epi32(load_int(run->rows[i / 3] + i % 3 * run->stride));
             dots[i][0] = _mm512_dpbusd_epi32(dots[i][0], low, four);
             dots[i][1] = _mm512_dpbusd_epi32(dots[i][1], high, four);
         }
+        NK_UNROLL for (int i = 0; i < rows; i += 3) run->rows[i / 3] += 4;
+        run->weights += 2 * LINE;
     }
-    run->low += 4 * steps;
-    run->high += 4 * steps;
-    run->weights += steps * 2 * LINE;
 }
 
 NK_INLINE void int8_tile_of(
-    int rows, const nk_rows_int8 *x, const nk_matrix_int8 *matrix, int row, int panel,
+    int rows, bool as_float, const nk_rows_int8 *x, const nk_matrix_int8 *matrix, int row, int panel,
     nk_output output, panel_ahead ahead) {
+    enum { BURST = BURST_LINES / 2 * 4 };  // inputs
     int left = nk_round_up(matrix->inputs, 4);
     int groups = nk_ceil_div(matrix->inputs, matrix->group_size);
     const float *scales = matrix->scales + (ptrdiff_t)panel * groups * NK_PANEL;
-    const int32_t *corrections = x->corrections + row * x->group_stride;
-    int8_run run = begin_run(x, row, matrix->panels + (ptrdiff_t)panel * left * NK_PANEL);
-    // Sums of the groups that share a row scale; what they come to waits in memory.
+    const int32_t *starts = x->starts + row * x->group_stride;
+    const float *factors = x->factors + row * x->factor_stride;
+    int8_run run = begin_run(rows, x, row, matrix->panels + (ptrdiff_t)panel * left * NK_PANEL);
     __m512 sums[MAX_INT8_ROWS][2];
-    _Alignas(LINE) float totals[MAX_INT8_ROWS][NK_PANEL];
-    const float *row_scales = x->scales + row * x->scale_stride;
     NK_UNROLL for (int i = 0; i < rows; i++) sums[i][0] = sums[i][1] = _mm512_setzero_ps();
-    for (int g = 0, run_end = x->scale_groups; g < groups; g++, scales += NK_PANEL, corrections++) {
-        __m512i dots[MAX_INT8_ROWS][2];
-        NK_UNROLL for (int i = 0; i < rows; i++) {
-            dots[i][0] = dots[i][1] = _mm512_set1_epi32(corrections[i * x->group_stride]);
-        }
-        enum { BURST = BURST_LINES / 2 * 4 };  // inputs
-        int length = nk_smaller(matrix->group_size, left);
-        left -= length;
-        for (; length >= BURST; length -= BURST) {
-            ask_ahead(rows, &ahead);
-            nk_ask(output.ahead, rows, BURST);
-            for (int k = 0; k < BURST; k += 4 * UNROLLED) take_steps(rows, UNROLLED, &run, dots);
-        }
-        if (length > 0) nk_ask(output.ahead, rows, length);
-        for (; length > 0; length -= 4) take_steps(rows, 1, &run, dots);
+    for (int group = 0; group < groups; factors++) {
+        int end = nk_smaller(group + x->scale_groups, groups);
         NK_UNROLL for (int half = 0; half < 2; half++) {
-            __m512 scale = _mm512_loadu_ps(scales + half * NK_LANES);
+            __m512 shift = _mm512_setzero_ps();
+            if (as_float) {
+                for (int g = group; g < end; g++) {
+                    const float *scale = scales + (g - group) * NK_PANEL + half * NK_LANES;
+                    shift = _mm512_add_ps(shift, _mm512_loadu_ps(scale));
+                }
+                shift = _mm512_mul_ps(shift, _mm512_set1_ps(-0x1.8p23f));
+            }
             NK_UNROLL for (int i = 0; i < rows; i++) {
-                __m512 dot = _mm512_cvtepi32_ps(dots[i][half]);
-                sums[i][half] = _mm512_fmadd_ps(dot, scale, sums[i][half]);
+                __m512 factor = _mm512_set1_ps(factors[i * x->factor_stride]);
+                sums[i][half] = _mm512_fmadd_ps(sums[i][half], factor, shift);
             }
         }
-        if (g + 1 != run_end && g + 1 != groups) continue;
-        bool is_first = g < x->scale_groups;
-        NK_UNROLL for (int i = 0; i < rows; i++) {
-            __m512 scale = _mm512_set1_ps(row_scales[i * x->scale_stride]);
+        for (; group < end; group++, scales += NK_PANEL, starts++) {
+            __m512i dots[MAX_INT8_ROWS][2];
+            NK_UNROLL for (int i = 0; i < rows; i++) {
+                dots[i][0] = dots[i][1] = _mm512_set1_epi32(starts[i * x->group_stride]);
+            }
+            int length = nk_smaller(matrix->group_size, left);
+            left -= length;
+            for (; length > 0; length -= BURST) {
+                int part = nk_smaller(length, BURST);
+                ask_ahead(rows, &ahead);
+                nk_ask(output.ahead, rows, part);
+                take_inputs(rows, part, &run, dots);
+            }
             NK_UNROLL for (int half = 0; half < 2; half++) {
-                float *total = totals[i] + half * NK_LANES;
-                __m512 before = is_first ? _mm512_setzero_ps() : _mm512_load_ps(total);
-                _mm512_store_ps(total, _mm512_fmadd_ps(sums[i][half], scale, before));
-                sums[i][half] = _mm512_setzero_ps();
+                __m512 scale = _mm512_loadu_ps(scales + half * NK_LANES);
+                NK_UNROLL for (int i = 0; i < rows; i++) {
+                    __m512 dot = as_float ? _mm512_castsi512_ps(dots[i][half])
+                                           : _mm512_cvtepi32_ps(dots[i][half]);
+                    sums[i][half] = _mm512_fmadd_ps(dot, scale, sums[i][half]);
+                }
             }
         }
-        row_scales++;
-        run_end += x->scale_groups;
     }
     NK_UNROLL for (int i = 0; i < rows; i++) {
-        sums[i][0] = _mm512_load_ps(totals[i]);
-        sums[i][1] = _mm512_load_ps(totals[i] + NK_LANES);
+        __m512 factor = _mm512_set1_ps(factors[i * x->factor_stride]);
+        sums[i][0] = _mm512_mul_ps(sums[i][0], factor);
+        sums[i][1] = _mm512_mul_ps(sums[i][1], factor);
     }
     output.out += row * output.stride;
     store_tile(rows, sums, panel, output);
@@ -304,7 +319,13 @@ NK_INLINE void int8_tile_of(
 NK_AVX512 static void int8_tile(
     int rows, const nk_rows_int8 *x, const nk_matrix_int8 *matrix, int row, int panel,
     nk_output output, panel_ahead ahead) {
-    switch (rows) { UP_TO_6(int8_tile_of, x, matrix, row, panel, output, ahead) }
+    switch (rows) { UP_TO_8(int8_tile_of, false, x, matrix, row, panel, output, ahead) }
+}
+
+NK_AVX512 static void grouped_tile(
+    int rows, const nk_rows_int8 *x, const nk_matrix_int8 *matrix, int row, int panel,
+    nk_output output, panel_ahead ahead) {
+    switch (rows) { UP_TO_8(int8_tile_of, true, x, matrix, row, panel, output, ahead) }
 }
 
 NK_AVX512 void NK_SET(linear_int8)(
@@ -316,7 +337,8 @@ NK_AVX512 void NK_SET(linear_int8)(
         panel_ahead ahead = share_ahead(matrix.panels, panel, panel_bytes, tiles);
         for (int row = 0, height; row < rows; row += height) {
             height = tile_height(rows - row, MAX_INT8_ROWS);
-            int8_tile(height, &x, &matrix, row, panel, output, ahead);
+            if (matrix.group_size <= 256) grouped_tile(height, &x, &matrix, row, panel, output, ahead);
+            else int8_tile(height, &x, &matrix, row, panel, output, ahead);
             ahead.next += panel_bytes / LINE / BURST_LINES * ahead.lines * LINE;
         }
     }

@@ -90,24 +90,28 @@ static void linear_int8(
     nk_output output) {
     int inputs = nk_round_up(matrix.inputs, 4);
     int groups = nk_ceil_div(matrix.inputs, matrix.group_size);
+    int32_t origin = nk_dot_origin(matrix.group_size);
     for (int panel = first_panel; panel < first_panel + panel_count; panel++) {
         const uint8_t *weights = matrix.panels + (ptrdiff_t)panel * inputs * NK_PANEL;
         const float *scales = matrix.scales + (ptrdiff_t)panel * groups * NK_PANEL;
         for (int row = 0; row < rows; row++) {
             float sums[NK_PANEL] = {0};
+            const float *factors = x.factors + row * x.factor_stride;
             for (int g = 0; g < groups; g++) {
                 int first = g * matrix.group_size;
                 int32_t dots[NK_PANEL];
                 dot_group(
                     x.values + row * x.stride, weights, first,
                     nk_smaller(first + matrix.group_size, inputs), dots);
-                int32_t correction = x.corrections[row * x.group_stride + g];
-                float row_scale = x.scales[row * x.scale_stride + g / x.scale_groups];
+                int32_t start = x.starts[row * x.group_stride + g] - origin;
+                float factor = g % x.scale_groups == 0 ? factors[g / x.scale_groups] : 1;
                 for (int j = 0; j < NK_PANEL; j++) {
-                    float dot = (float)(dots[j] + correction);
-                    sums[j] += dot * scales[(ptrdiff_t)g * NK_PANEL + j] * row_scale;
+                    float dot = (float)(dots[j] + start);
+                    sums[j] = sums[j] * factor + dot * scales[(ptrdiff_t)g * NK_PANEL + j];
                 }
             }
+            float last = factors[nk_ceil_div(groups, x.scale_groups)];
+            for (int j = 0; j < NK_PANEL; j++) sums[j] *= last;
             store_panel(sums, row, panel, output);
             nk_ask(output.ahead, 1, matrix.inputs);
         }
@@ -153,8 +157,7 @@ static void rotate(float *x, int count, int run, uint64_t signs, float scale) {
 }
 
 static void quantize_int8(
-    const float *x, int count, int group_size, int8_t *values, float *scale,
-    int32_t *corrections) {
+    const float *x, int count, int group_size, int8_t *values, float *scale, int32_t *starts) {
     bool usable = nk_group_scale(nk_largest_bits(x, count), scale);
     for (int first = 0, g = 0; first < count; first += group_size, g++) {
         int32_t sum = 0;
@@ -162,7 +165,7 @@ static void quantize_int8(
             values[i] = usable ? (int8_t)nk_round_even(x[i] / *scale) : 0;
             sum += values[i];
         }
-        corrections[g] = -128 * sum;
+        starts[g] = nk_dot_origin(group_size) - 128 * sum;
     }
     for (int i = count; i < nk_round_up(count, 4); i++) values[i] = 0;
 }

@@ -53,10 +53,10 @@ static void begin_head(
     head_state *head, const float *query, nk_kv_type type, const nk_attention_piece *piece) {
     float scale = 1;
     int8_t values[NK_MAX_HEAD_DIM];
-    int32_t correction;
+    int32_t start;
     int dim = piece->head_dim;
     if (type == NK_KV_INT8) {
-        nk_portable_kernels.quantize_int8(query, dim, dim, values, &scale, &correction);
+        nk_portable_kernels.quantize_int8(query, dim, dim, values, &scale, &start);
     }
     for (int d = 0; d < dim; d++) {
         switch (type) {

@@ -13,13 +13,13 @@ package struct ActivationRows: Sendable {
     /// Elements from one row to the next.
     package let stride: Int
     private nonisolated(unsafe) let values: UnsafeMutableRawPointer
-    private nonisolated(unsafe) let scales: UnsafeMutablePointer<Float>  // (row, scale)
-    private nonisolated(unsafe) let corrections: UnsafeMutablePointer<Int32>  // (row, group)
+    private nonisolated(unsafe) let factors: UnsafeMutablePointer<Float>  // (row, scale + 1)
+    private nonisolated(unsafe) let starts: UnsafeMutablePointer<Int32>  // (row, group)
 
     /// Bytes that the rows take up in an arena.
     package static func byteCount(capacity: Int, width: Int, format: MatrixFormat) -> Int {
         MemoryArena.byteCount(UInt8.self, capacity * rowByteCount(width, format))
-            + MemoryArena.byteCount(Float.self, capacity * max(1, format.scaleCount(width)))
+            + MemoryArena.byteCount(Float.self, capacity * (format.scaleCount(width) + 1))
             + MemoryArena.byteCount(Int32.self, capacity * max(1, format.groupCount(width)))
     }
 
@@ -38,15 +38,15 @@ package struct ActivationRows: Sendable {
         let rowByteCount = Self.rowByteCount(width, format)
         stride = rowByteCount / format.elementByteCount
         let bytes = arena.cut(UInt8.self, count: capacity * rowByteCount)
-        let scales = arena.cut(Float.self, count: capacity * max(1, format.scaleCount(width)))
+        let factors = arena.cut(Float.self, count: capacity * (format.scaleCount(width) + 1))
         let groups = max(1, format.groupCount(width))
-        let corrections = arena.cut(Int32.self, count: capacity * groups)
-        guard let base = bytes.baseAddress, let scaleBase = scales.baseAddress,
-            let correctionBase = corrections.baseAddress
+        let starts = arena.cut(Int32.self, count: capacity * groups)
+        guard let base = bytes.baseAddress, let factorBase = factors.baseAddress,
+            let startBase = starts.baseAddress
         else { preconditionFailure("Activations must have rows and a width.") }
         values = UnsafeMutableRawPointer(base)
-        self.scales = scaleBase
-        self.corrections = correctionBase
+        self.factors = factorBase
+        self.starts = startBase
     }
 
     /// Stores one row of f32 values (width), rounded or quantised to the format.
@@ -79,14 +79,16 @@ package struct ActivationRows: Sendable {
         _ x: UnsafePointer<Float>, row: Int, groupSize: Int, format: MatrixFormat, kernels: Kernels
     ) {
         let out = integers(row: row)
-        let rowScales = scales + row * format.scaleCount(width)
-        let rowCorrections = corrections + row * format.groupCount(width)
+        let scaleCount = format.scaleCount(width)
+        let rowScales = factors + row * (scaleCount + 1)
+        let rowStarts = starts + row * format.groupCount(width)
         let step = min(width, groupSize * format.scaleGroups)
         for (index, first) in Swift.stride(from: 0, to: width, by: step).enumerated() {
             kernels.functions.pointee.quantize_int8(
                 x + first, Int32(min(step, width - first)), Int32(groupSize), out + first,
-                rowScales + index, rowCorrections + index * format.scaleGroups)
+                rowScales + index, rowStarts + index * format.scaleGroups)
         }
+        nk_scale_factors(rowScales, Int32(scaleCount))
     }
 
     func floats(row: Int) -> UnsafeMutablePointer<Float> {
@@ -104,10 +106,10 @@ package struct ActivationRows: Sendable {
     /// The rows from `row` on, as the kernels take them.
     func integers(row: Int, format: MatrixFormat) -> nk_rows_int8 {
         let groups = format.groupCount(width)
+        let factorCount = format.scaleCount(width) + 1
         return nk_rows_int8(
-            values: integers(row: row), stride: stride,
-            scales: scales + row * format.scaleCount(width),
-            scale_stride: format.scaleCount(width), scale_groups: Int32(format.scaleGroups),
-            corrections: corrections + row * groups, group_stride: groups)
+            values: integers(row: row), stride: stride, factors: factors + row * factorCount,
+            factor_stride: factorCount, scale_groups: Int32(format.scaleGroups),
+            starts: starts + row * groups, group_stride: groups)
     }
 }

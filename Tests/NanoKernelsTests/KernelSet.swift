@@ -25,6 +25,9 @@ enum KernelSet: String, CaseIterable, Sendable, CustomTestStringConvertible {
     var kernels: nk_kernels { nk_kernels_for(isa).pointee }
     var testDescription: String { rawValue }
 
+    /// Whether short int8 dot products become floats without a conversion, at the cost of some bits.
+    var readsDotsAsFloats: Bool { self == .avx512VNNI || self == .avx512 }
+
     /// Whether attention rounds query and weights to what a cache of this type holds.
     ///
     /// The AVX2 set leaves heads that do not fill its lanes to the portable one.

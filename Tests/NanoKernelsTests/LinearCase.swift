@@ -41,8 +41,8 @@ struct LinearCase {
     private var weightScales: [Float] = []
     private var xBF16: [UInt16] = []
     private var xInt8: [Int8] = []
-    private var xScales: [Float] = []
-    private var xCorrections: [Int32] = []
+    private var xFactors: [Float] = []
+    private var xStarts: [Int32] = []
 
     var panelCount: Int { (shape.outputs + 31) / 32 }
     var stride: Int { panelCount * 32 }
@@ -104,21 +104,25 @@ struct LinearCase {
                 xBF16 += converted
             } else if case .int8 = format {
                 var quantized = [Int8](repeating: .max, count: paddedInputs)
+                var scales: [Float] = []
                 for first in Swift.stride(
                     from: 0, to: shape.inputs, by: groupSize * scaleGroups)
                 {
                     let part = Array(values[first...].prefix(groupSize * scaleGroups))
                     var scale = Float.nan
                     let partGroups = (part.count + groupSize - 1) / groupSize
-                    var corrections = [Int32](repeating: .max, count: partGroups)
+                    var starts = [Int32](repeating: .max, count: partGroups)
                     quantized.withUnsafeMutableBufferPointer {
                         kernels.quantize_int8(
                             part, Int32(part.count), Int32(groupSize),
-                            $0.baseAddress.map { $0 + first }, &scale, &corrections)
+                            $0.baseAddress.map { $0 + first }, &scale, &starts)
                     }
-                    xScales.append(scale)
-                    xCorrections += corrections
+                    scales.append(scale)
+                    xStarts += starts
                 }
+                scales.append(.nan)
+                nk_scale_factors(&scales, Int32(scaleCount))
+                xFactors += scales
                 xInt8 += quantized
             }
         }
@@ -182,18 +186,18 @@ extension LinearCase {
         _ output: nk_output
     ) {
         let values = Array(xInt8[(rows.lowerBound * paddedInputs)...])
-        let scales = Array(xScales[(rows.lowerBound * scaleCount)...])
-        let corrections = Array(xCorrections[(rows.lowerBound * groups)...])
+        let factors = Array(xFactors[(rows.lowerBound * (scaleCount + 1))...])
+        let starts = Array(xStarts[(rows.lowerBound * groups)...])
         panelsInt8.withUnsafeBufferPointer { panels in
             weightScales.withUnsafeBufferPointer { weightScales in
                 values.withUnsafeBufferPointer { values in
-                    scales.withUnsafeBufferPointer { scales in
-                        corrections.withUnsafeBufferPointer { corrections in
+                    factors.withUnsafeBufferPointer { factors in
+                        starts.withUnsafeBufferPointer { starts in
                             let tile = nk_rows_int8(
                                 values: values.baseAddress, stride: paddedInputs,
-                                scales: scales.baseAddress, scale_stride: scaleCount,
+                                factors: factors.baseAddress, factor_stride: scaleCount + 1,
                                 scale_groups: Int32(scaleGroups),
-                                corrections: corrections.baseAddress, group_stride: groups)
+                                starts: starts.baseAddress, group_stride: groups)
                             let matrix = nk_matrix_int8(
                                 panels: panels.baseAddress, scales: weightScales.baseAddress,
                                 inputs: Int32(shape.inputs), group_size: Int32(groupSize))
@@ -230,9 +234,26 @@ extension LinearCase {
         Swift.stride(from: from, to: to, by: by)
     }
 
+    /// What the origin of short dot products may cost an output: for each scale of the row, so many
+    /// times the weights' largest scale times the row's.
+    private func originError(row: Int, output: Int) -> Double {
+        guard case .int8(let size) = format, size <= Int(NK_SHORT_GROUP) else { return 0 }
+        let step = min(shape.inputs, size * scaleGroups)
+        let units = stride(from: 0, to: shape.inputs, by: step).map { first in
+            let end = min(first + step, shape.inputs)
+            func largest(_ values: [Float], _ row: Int) -> Double {
+                let part = values[(row * shape.inputs + first)..<(row * shape.inputs + end)]
+                return Double(part.map(abs).max() ?? 0) / 127
+            }
+            return largest(weights, output) * largest(x, row)
+        }
+        return units.reduce(0, +) * Double(scaleGroups * scaleGroups + 1)
+    }
+
     /// Products in double precision and, for each, how far a kernel may be off: one rounding for
-    /// each of its inputs, relative to the sum of the absolute terms.
-    func reference() -> (products: [Double], tolerances: [Double]) {
+    /// each of its inputs, relative to the sum of the absolute terms, and what a set loses by its
+    /// origin of short dot products.
+    func reference(for set: KernelSet) -> (products: [Double], tolerances: [Double]) {
         let w = rounded(weights, groupSize: groupSize)
         let x = rounded(x, groupSize: min(shape.inputs, groupSize * scaleGroups))
         let inputs = shape.inputs
@@ -248,7 +269,9 @@ extension LinearCase {
                     size += abs(term)
                 }
                 products.append(sum)
-                tolerances.append(size * Double(inputs + 4) * unitRoundoff)
+                let rounding = size * Double(inputs + 4) * unitRoundoff
+                tolerances.append(
+                    rounding + (set.readsDotsAsFloats ? originError(row: row, output: output) : 0))
             }
         }
         return (products, tolerances)

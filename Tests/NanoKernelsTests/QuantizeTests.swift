@@ -5,16 +5,18 @@ import Testing
 struct QuantizedRow: Equatable {
     var values: [Int8]
     var scale: Float
-    var corrections: [Int32]
+    /// Less the origin that they count from.
+    var starts: [Int32]
 
     /// One element more than the kernel should write in each array, to see that it stays.
     init(_ x: [Float], groupSize: Int, with set: KernelSet) {
         let groups = (x.count + groupSize - 1) / groupSize
         values = [Int8](repeating: 99, count: (x.count + 3) / 4 * 4 + 1)
         scale = -9
-        corrections = [Int32](repeating: -9, count: groups + 1)
-        set.kernels.quantize_int8(
-            x, Int32(x.count), Int32(groupSize), &values, &scale, &corrections)
+        let origin = nk_dot_origin(Int32(groupSize))
+        starts = [Int32](repeating: origin - 9, count: groups + 1)
+        set.kernels.quantize_int8(x, Int32(x.count), Int32(groupSize), &values, &scale, &starts)
+        starts = starts.map { $0 - origin }
     }
 }
 
@@ -23,7 +25,7 @@ struct QuantizedRow: Equatable {
 
     @Test(arguments: KernelSet.supported, counts)
     func aValueIsOffByAtMostHalfTheRowsScale(set: KernelSet, count: Int) {
-        for groupSize in [4, 20, 32, 64, 96] {
+        for groupSize in [4, 20, 32, 64, 96, 260] {
             var generator = SeededGenerator(seed: UInt64(count * groupSize))
             let x = generator.floats(count, in: -6...6)
             let row = QuantizedRow(x, groupSize: groupSize, with: set)
@@ -36,10 +38,10 @@ struct QuantizedRow: Equatable {
             }
             for (g, first) in stride(from: 0, to: count, by: groupSize).enumerated() {
                 let group = row.values[first..<min(first + groupSize, count)]
-                #expect(row.corrections[g] == group.reduce(0) { $0 - 128 * Int32($1) })
+                #expect(row.starts[g] == group.reduce(0) { $0 - 128 * Int32($1) })
             }
             #expect(row.values[count..<(row.values.count - 1)].allSatisfy { $0 == 0 })
-            #expect(row.values.last == 99 && row.corrections.last == -9)
+            #expect(row.values.last == 99 && row.starts.last == -9)
         }
     }
 
@@ -54,7 +56,7 @@ struct QuantizedRow: Equatable {
     @Test(arguments: KernelSet.supported)
     func theLargestValueBecomesTheEndOfTheRange(set: KernelSet) {
         let row = QuantizedRow([0, -0.0, 0, 0, 1, -127, 0, 2], groupSize: 4, with: set)
-        #expect(row.scale == 1 && row.corrections == [0, -128 * -124, -9])
+        #expect(row.scale == 1 && row.starts == [0, -128 * -124, -9])
         #expect(Array(row.values[0..<8]) == [0, 0, 0, 0, 1, -127, 0, 2])
     }
 
@@ -64,7 +66,7 @@ struct QuantizedRow: Equatable {
         [[0, -0.0, 0, 0, 0], [0x1p-130, -0x1p-120, 0, 0x1p-149, 0]])
     func aRowOfNothingHasScaleZero(set: KernelSet, x: [Float]) {
         let row = QuantizedRow(x, groupSize: 4, with: set)
-        #expect(row.scale == 0 && row.corrections == [0, 0, -9])
+        #expect(row.scale == 0 && row.starts == [0, 0, -9])
         #expect(row.values[0..<8].allSatisfy { $0 == 0 })
     }
 
@@ -72,7 +74,37 @@ struct QuantizedRow: Equatable {
     @Test(arguments: KernelSet.supported, [Float.nan, .infinity, -.infinity])
     func aRowThatIsNotFiniteKeepsThatInItsScale(set: KernelSet, bad: Float) {
         let row = QuantizedRow([1, 2, bad, 4, 5], groupSize: 4, with: set)
-        #expect(!row.scale.isFinite && row.corrections == [0, 0, -9])
+        #expect(!row.scale.isFinite && row.starts == [0, 0, -9])
         #expect(row.values[0..<5].allSatisfy { $0 == 0 })
+    }
+
+    /// What a sum is multiplied by on its way from one unit to the next: to the same end.
+    @Test func factorsOfScalesLeadToTheirProducts() {
+        let cases: [[Float]] = [
+            [], [3], [0], [2, 5, 7], [0, 0], [0, 2, 0, 0, 3, 0], [1e-10, 1e10, 1e-10],
+        ]
+        for scales in cases {
+            var factors = scales + [-1]
+            nk_scale_factors(&factors, Int32(scales.count))
+            var sum = 0.0
+            for (scale, factor) in zip(scales, factors) {
+                sum = sum * Double(factor) + (scale == 0 ? 0 : 10)
+            }
+            let expected = scales.reduce(0) { $0 + 10 * Double($1) }
+            #expect(
+                abs(sum * Double(factors[scales.count]) - expected) <= 1e-6 * expected,
+                "\(scales)")
+        }
+    }
+
+    @Test(arguments: [Float.nan, .infinity])
+    func aScaleThatIsNotFiniteReachesTheSum(bad: Float) {
+        for place in 0..<3 {
+            var factors: [Float] = [2, 2, 2, -1]
+            factors[place] = bad
+            nk_scale_factors(&factors, 3)
+            let sum = factors.dropLast().reduce(0 as Float) { $0 * $1 + 1 }
+            #expect(!(sum * factors[3]).isFinite, "at \(place)")
+        }
     }
 }

@@ -98,18 +98,32 @@ typedef struct {
     int group_size;
 } nk_matrix_int8;
 
-// int8 rows: values[row][K4], the extra inputs zero; scales[row][g / scale_groups], so that as many
-// groups of the matrix share a scale of the row; corrections[row][g] is -128 times the sum of the
-// row's values in group g, which makes up for the + 128 of the weights.
+// The dot product of a short group counts from this number: the bits of 1.5 * 2^23 as f32, so that
+// the finished integer, read as f32, is 1.5 * 2^23 + dot and needs no conversion.
+enum { NK_SHORT_GROUP = 256, NK_SHORT_ORIGIN = 0x4b400000 };
+
+static inline int32_t nk_dot_origin(int group_size) {
+    return group_size <= NK_SHORT_GROUP ? NK_SHORT_ORIGIN : 0;
+}
+
+// int8 rows: values[row][K4], the extra inputs zero. Each scale_groups groups of the matrix share a
+// scale of the row, given as factors[row]: what nk_scale_factors makes of these scales.
+// starts[row][g] is what the dot product of group g counts from: nk_dot_origin(group_size) - 128
+// times the sum of the row's values in the group, which makes up for the + 128 of the weights.
 typedef struct {
     const int8_t *values;
     ptrdiff_t stride;  // of values, bytes: at least K4
-    const float *scales;
-    ptrdiff_t scale_stride;
+    const float *factors;
+    ptrdiff_t factor_stride;  // elements: scales of a row + 1
     int scale_groups;
-    const int32_t *corrections;
-    ptrdiff_t group_stride;  // of corrections, elements: number of groups
+    const int32_t *starts;
+    ptrdiff_t group_stride;  // of starts, elements: number of groups
 } nk_rows_int8;
+
+// Turns the `count` scales of a row, in place, into count + 1 factors: scale i - 1 / scale i for the
+// sum so far, which then is in units of scale i, and last the scale that such a sum ends in. A scale
+// of zero is taken for the one before.
+void nk_scale_factors(float *scales, int count);
 
 // The paged KV cache of one layer. Block b of KV head h starts at base + b * block_stride +
 // h * head_stride (bytes). The 64 is the token within the block, so token t of a sequence is slot
@@ -157,8 +171,10 @@ typedef struct {
         const nk_bf16 *x, ptrdiff_t x_stride, int rows, nk_matrix_bf16 matrix, int first_panel,
         int panel_count, nk_output output);
     // The same on int8: per group, an exact integer dot product; then the sum in f32, groups
-    // ascending, of (dot + correction) * weight scale * row scale. Groups that share a row scale may
-    // be added up before it is multiplied in.
+    // ascending, of dot * weight scale, multiplied by a factor of the row before the first group of
+    // each scale of the row, and once at the end. In short groups a sum may lose up to
+    // scale_groups^2 + 1 weight scales times the row's for each scale of the row, where rounding to
+    // int8 has lost some hundred: it may hold 1.5 * 2^23 weight scales for a while.
     void (*linear_int8)(
         nk_rows_int8 x, int rows, nk_matrix_int8 matrix, int first_panel, int panel_count,
         nk_output output);
@@ -175,10 +191,9 @@ typedef struct {
     void (*rotate)(float *x, int count, int run, uint64_t signs, float scale);
     // A part of a row, symmetric, one scale: *scale = max|x| / 127, value = round to nearest even of
     // x / scale; a row of zeros has scale 0. Writes count rounded up to 4, the extra elements zero,
-    // and the correction of each group.
+    // and what the dot product of each group counts from.
     void (*quantize_int8)(
-        const float *x, int count, int group_size, int8_t *values, float *scale,
-        int32_t *corrections);
+        const float *x, int count, int group_size, int8_t *values, float *scale, int32_t *starts);
 
     // Rotary embedding of one row, in place. cosines and sines are (rotary_dim / 2) for the row's
     // position. interleaved: pairs (2i, 2i + 1), as GGUF stores llama; else (i, i + rotary_dim / 2).
@@ -207,7 +222,8 @@ typedef struct {
 
     // The largest value and its smallest index. NaN never wins; all NaN gives index 0.
     int (*argmax)(const float *x, int count, float *maximum);
-    // Sum over i of exp((x[i] - maximum) * inverse_temperature).
+    // Sum over i of exp((x[i] - maximum) * inverse_temperature), whose arguments may be taken for -87
+    // or 80 beyond these.
     float (*sum_exp)(const float *x, int count, float maximum, float inverse_temperature);
 } nk_kernels;
 

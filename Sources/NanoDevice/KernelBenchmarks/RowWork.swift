@@ -18,7 +18,7 @@ struct RowWork: KernelWork {
     private struct Part: Sendable {
         nonisolated(unsafe) var rows: UnsafeMutablePointer<Float>  // (row, width)
         nonisolated(unsafe) var out: UnsafeMutableRawPointer
-        nonisolated(unsafe) var corrections: UnsafeMutablePointer<Int32>
+        nonisolated(unsafe) var starts: UnsafeMutablePointer<Int32>
         nonisolated(unsafe) var cache: nk_kv_layer
     }
 
@@ -41,12 +41,12 @@ struct RowWork: KernelWork {
                 UnsafeMutableBufferPointer(start: rows, count: (Self.rowCount + 1) * width),
                 seed: UInt64(thread))
             let out = UnsafeMutableRawPointer(arena.cutStart(Float.self, count: width + 16))
-            let corrections = arena.cutStart(Int32.self, count: width / Self.groupSize + 1)
+            let starts = arena.cutStart(Int32.self, count: width / Self.groupSize + 1)
             let cache = nk_kv_layer(
                 base: arena.cutStart(UInt8.self, count: cacheByteCount),
                 block_stride: cacheByteCount,
                 head_stride: cacheByteCount / max(1, shape.kvHeads ?? 1), type: shape.cacheType)
-            return Part(rows: rows, out: out, corrections: corrections, cache: cache)
+            return Part(rows: rows, out: out, starts: starts, cache: cache)
         }
         bytesPerPortion = Double(shape.byteCount(groupSize: Self.groupSize))
         callsPerChunk = max(1, Int(1e6 / bytesPerPortion))
@@ -78,7 +78,7 @@ struct RowWork: KernelWork {
             var scale: Float = 0
             functions.quantize_int8(
                 row, count, Int32(Self.groupSize),
-                part.out.assumingMemoryBound(to: Int8.self), &scale, part.corrections)
+                part.out.assumingMemoryBound(to: Int8.self), &scale, part.starts)
         case .rope, .appendBF16, .appendInt8, .appendF32: runHeads(part, row, second, call)
         case .argmax:
             var largest: Float = 0
