@@ -58,10 +58,8 @@ NK_INLINE __m512 butterfly(__m512 v, __m512 swapped, __mmask16 upper) {
 }
 
 // Runs of 16, 32 or 64 values: 1, 2 or 4 registers.
-NK_INLINE void rotate_run(float *x, int registers, uint64_t signs, __m512 scale) {
-    __m512 v[NK_MAX_ROTATION / NK_LANES];
+NK_INLINE void rotate_registers(int registers, uint64_t signs, __m512 scale, __m512 *v) {
     NK_UNROLL for (int i = 0; i < registers; i++) {
-        v[i] = _mm512_loadu_ps(x + i * NK_LANES);
         __mmask16 negated = (__mmask16)(signs >> (i * NK_LANES));
         v[i] = _mm512_mask_xor_ps(v[i], negated, v[i], _mm512_set1_ps(-0.0f));
         v[i] = butterfly(v[i], _mm512_permute_ps(v[i], 0xb1), 0xaaaa);
@@ -77,9 +75,14 @@ NK_INLINE void rotate_run(float *x, int registers, uint64_t signs, __m512 scale)
             v[i + distance] = _mm512_sub_ps(a, b);
         }
     }
-    NK_UNROLL for (int i = 0; i < registers; i++) {
-        _mm512_storeu_ps(x + i * NK_LANES, _mm512_mul_ps(v[i], scale));
-    }
+    NK_UNROLL for (int i = 0; i < registers; i++) v[i] = _mm512_mul_ps(v[i], scale);
+}
+
+NK_INLINE void rotate_run(float *x, int registers, uint64_t signs, __m512 scale) {
+    __m512 v[NK_MAX_ROTATION / NK_LANES];
+    NK_UNROLL for (int i = 0; i < registers; i++) v[i] = _mm512_loadu_ps(x + i * NK_LANES);
+    rotate_registers(registers, signs, scale, v);
+    NK_UNROLL for (int i = 0; i < registers; i++) _mm512_storeu_ps(x + i * NK_LANES, v[i]);
 }
 
 NK_AVX512 static void rotate(float *x, int count, int run, uint64_t signs, float scale) {
@@ -119,6 +122,62 @@ NK_AVX512 static void quantize_int8(
         starts[g] = nk_dot_origin(group_size) - 128 * sum;
     }
     for (int i = count; i < nk_round_up(count, 4); i++) values[i] = 0;
+}
+
+enum { RUN_LANES = NK_MAX_ROTATION / NK_LANES, MOST_RUNS = 2 };
+
+// Four vectors of integers as bytes, in order.
+NK_INLINE __m512i pack_bytes(const __m512i *words) {
+    __m512i low = _mm512_packs_epi32(words[0], words[1]);
+    __m512i high = _mm512_packs_epi32(words[2], words[3]);
+    __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
+}
+
+// rotate_quantize_int8 of runs that are groups as well, without a stop in memory.
+NK_INLINE void quantize_runs(
+    const float *x, int runs, nk_rotation rotation, int8_t *values, float *scale,
+    int32_t *starts) {
+    __m512 v[MOST_RUNS][RUN_LANES];
+    __m512i largest = _mm512_setzero_si512();
+    NK_UNROLL for (int r = 0; r < runs; r++) {
+        NK_UNROLL for (int i = 0; i < RUN_LANES; i++) {
+            v[r][i] = _mm512_loadu_ps(x + r * NK_MAX_ROTATION + i * NK_LANES);
+        }
+        rotate_registers(RUN_LANES, rotation.signs, _mm512_set1_ps(rotation.scale), v[r]);
+        NK_UNROLL for (int i = 0; i < RUN_LANES; i++) {
+            __m512i magnitude = _mm512_and_si512(
+                _mm512_castps_si512(v[r][i]), _mm512_set1_epi32(0x7fffffff));
+            largest = _mm512_max_epu32(largest, magnitude);
+        }
+    }
+    bool usable = nk_group_scale(_mm512_reduce_max_epu32(largest), scale);
+    __m512 inverse = _mm512_set1_ps(usable ? 1.0f / *scale : 0.0f);
+    __mmask16 all = usable ? 0xffff : 0;
+    NK_UNROLL for (int r = 0; r < runs; r++) {
+        __m512i words[RUN_LANES];
+        NK_UNROLL for (int i = 0; i < RUN_LANES; i++) {
+            words[i] = _mm512_maskz_cvtps_epi32(all, _mm512_mul_ps(v[r][i], inverse));
+        }
+        __m512i bytes = pack_bytes(words);
+        _mm512_storeu_si512(values + r * NK_MAX_ROTATION, bytes);
+        __m512i sums = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), bytes);
+        starts[r] = NK_SHORT_ORIGIN - 128 * _mm512_reduce_add_epi32(sums);
+    }
+}
+
+NK_AVX512 static void rotate_quantize_int8(
+    float *x, int count, nk_rotation rotation, int group_size, int8_t *values, float *scale,
+    int32_t *starts) {
+    bool are_runs = rotation.run == NK_MAX_ROTATION && group_size == NK_MAX_ROTATION;
+    if (are_runs && count == 2 * NK_MAX_ROTATION) {
+        quantize_runs(x, 2, rotation, values, scale, starts);
+    } else if (are_runs && count == NK_MAX_ROTATION) {
+        quantize_runs(x, 1, rotation, values, scale, starts);
+    } else {
+        rotate(x, count, rotation.run, rotation.signs, rotation.scale);
+        quantize_int8(x, count, group_size, values, scale, starts);
+    }
 }
 
 // -infinity stands in for the lanes past the end.
@@ -301,6 +360,7 @@ const nk_kernels NK_SET(kernels) = {
     .convert_bf16 = convert_bf16,
     .rotate = rotate,
     .quantize_int8 = quantize_int8,
+    .rotate_quantize_int8 = rotate_quantize_int8,
     .rope = rope,
     .kv_append = kv_append,
     .attention = NK_SET(attention),

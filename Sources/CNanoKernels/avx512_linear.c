@@ -1,4 +1,4 @@
-// Matrix products: register tiles of up to 12 (int8: 6) rows by one panel of 32 outputs. A panel of
+// Matrix products: register tiles of up to 12 (int8: 8) rows by one panel of 32 outputs. A panel of
 // weights stays in the cache while the rows pass over it, and meanwhile they ask for the next one.
 // Every row of a tile runs the same chain of operations whatever the height of the tile, so its
 // bits do not depend on its neighbours.
@@ -11,17 +11,20 @@
 
 enum {
     MAX_ROWS = 12,
-    // int8 keeps integer and float accumulators: 6 rows x 2 vectors x 2, of 32 registers.
+    // int8 keeps integer and float sums: 16 of the former hide the latency of a dot product, some of
+    // the latter wait in memory while a group is at work.
     MAX_INT8_ROWS = 8,
     // A tile this flat waits for memory: its weights are asked for closer to their use. The panels
     // of a matrix lie end to end; asking for what lies past the last one does no harm.
     FLAT_ROWS = 3,
     FLAT_PREFETCH_BYTES = 2048,
     LINE = 64,
-    // Lines of a panel that pass between two requests for the next one, and the steps of the inner
-    // loop that are written out.
+    // Inputs of a panel that meet all rows before the next ones do, about, and rows whose sums wait
+    // meanwhile: their weights, their rows and what is asked for share the second-level cache.
+    BLOCK_INPUTS = 4096,
+    PARTIAL_ROWS = 192,
+    // Lines of a panel that pass between two requests for the next one.
     BURST_LINES = 32,
-    UNROLLED = 2,
 };
 
 // Height of the next tile: as few tiles as possible, of nearly the same height.
@@ -224,88 +227,131 @@ NK_AVX512 void NK_SET(linear_bf16)(
 
 // --- int8
 
-// A run of consecutive inputs of a tile. Pointers three rows apart and a stride reach every row in
-// the addressing modes of one instruction.
+// What a call works on, and how far it takes a tile at a time: groups [group, end) of a panel, of
+// which a long one is too large for the second-level cache together with the rows that meet it.
+typedef struct {
+    const nk_rows_int8 *x;
+    const nk_matrix_int8 *matrix;
+    int groups;  // of the matrix
+    int panel;
+    int group, end;
+} int8_block;
+
+// Inputs of a tile on their way. Pointers three rows apart and a stride reach every row in the
+// addressing modes of one instruction.
 typedef struct {
     const int8_t *rows[(MAX_INT8_ROWS + 2) / 3];
     ptrdiff_t stride;
     const uint8_t *weights;
-} int8_run;
+} int8_inputs;
 
-NK_INLINE int8_run begin_run(int rows, const nk_rows_int8 *x, int row, const uint8_t *weights) {
-    int8_run run = {.stride = x->stride, .weights = weights};
+NK_INLINE int8_inputs begin_inputs(int rows, const int8_block *block, int row) {
+    const nk_matrix_int8 *matrix = block->matrix;
+    ptrdiff_t first = (ptrdiff_t)block->group * matrix->group_size;
+    ptrdiff_t panel = (ptrdiff_t)block->panel * nk_round_up(matrix->inputs, 4);
+    int8_inputs inputs = {
+        .stride = block->x->stride,
+        .weights = matrix->panels + (panel + first) * NK_PANEL,
+    };
     NK_UNROLL for (int i = 0; i < rows; i += 3) {
-        run.rows[i / 3] = x->values + (row + i) * x->stride;
+        inputs.rows[i / 3] = block->x->values + (row + i) * block->x->stride + first;
     }
-    return run;
+    return inputs;
 }
 
 // dots += the next `length` inputs.
-NK_INLINE void take_inputs(int rows, int length, int8_run *run, __m512i (*dots)[2]) {
+NK_INLINE void take_inputs(int rows, int length, int8_inputs *inputs, __m512i (*dots)[2]) {
     NK_NO_UNROLL for (; length > 0; length -= 4) {
-        const uint8_t *w = run->weights;
+        const uint8_t *w = inputs->weights;
         __m512i low = _mm512_loadu_si512(w), high = _mm512_loadu_si512(w + LINE);
         ask_close(rows, w);
         NK_UNROLL for (int i = 0; i < rows; i++) {
-            __m512i four = _mm512_set1_epi32(load_int(run->rows[i / 3] + i % 3 * run->stride));
+            const int8_t *x = inputs->rows[i / 3] + i % 3 * inputs->stride;
+            __m512i four = _mm512_set1_epi32(load_int(x));
             dots[i][0] = _mm512_dpbusd_epi32(dots[i][0], low, four);
             dots[i][1] = _mm512_dpbusd_epi32(dots[i][1], high, four);
         }
-        NK_UNROLL for (int i = 0; i < rows; i += 3) run->rows[i / 3] += 4;
-        run->weights += 2 * LINE;
+        NK_UNROLL for (int i = 0; i < rows; i += 3) inputs->rows[i / 3] += 4;
+        inputs->weights += 2 * LINE;
     }
 }
 
-NK_INLINE void int8_tile_of(
-    int rows, bool as_float, const nk_rows_int8 *x, const nk_matrix_int8 *matrix, int row, int panel,
-    nk_output output, panel_ahead ahead) {
+// The dot products of one group, from where they count.
+NK_INLINE void dot_group(
+    int rows, int length, const int32_t *starts, ptrdiff_t stride, int8_inputs *inputs,
+    panel_ahead *ahead, nk_ahead *others, __m512i (*dots)[2]) {
     enum { BURST = BURST_LINES / 2 * 4 };  // inputs
-    int left = nk_round_up(matrix->inputs, 4);
-    int groups = nk_ceil_div(matrix->inputs, matrix->group_size);
-    const float *scales = matrix->scales + (ptrdiff_t)panel * groups * NK_PANEL;
-    const int32_t *starts = x->starts + row * x->group_stride;
-    const float *factors = x->factors + row * x->factor_stride;
-    int8_run run = begin_run(rows, x, row, matrix->panels + (ptrdiff_t)panel * left * NK_PANEL);
+    NK_UNROLL for (int i = 0; i < rows; i++) {
+        dots[i][0] = dots[i][1] = _mm512_set1_epi32(starts[i * stride]);
+    }
+    for (; length > 0; length -= BURST) {
+        int part = nk_smaller(length, BURST);
+        ask_ahead(rows, ahead);
+        nk_ask(others, rows, part);
+        take_inputs(rows, part, inputs, dots);
+    }
+}
+
+// What takes back the origins of short dot products, times the scales of their groups.
+NK_INLINE __m512 origins_back(const float *scales, int groups) {
+    __m512 sum = _mm512_loadu_ps(scales);
+    for (int g = 1; g < groups; g++) {
+        sum = _mm512_add_ps(sum, _mm512_loadu_ps(scales + g * NK_PANEL));
+    }
+    return _mm512_mul_ps(sum, _mm512_set1_ps(-0x1.8p23f));
+}
+
+// Sums stay in units of the row's scale at hand, so that they need no room beside the dot products.
+NK_INLINE void int8_tile_of(
+    int rows, bool is_short, const int8_block *block, int row, float (*partial)[NK_PANEL],
+    nk_output output, panel_ahead ahead) {
+    const nk_matrix_int8 *matrix = block->matrix;
+    const nk_rows_int8 *x = block->x;
+    const float *scales =
+        matrix->scales + ((ptrdiff_t)block->panel * block->groups + block->group) * NK_PANEL;
+    const int32_t *starts = x->starts + row * x->group_stride + block->group;
+    const float *factors = x->factors + row * x->factor_stride + block->group / x->scale_groups;
+    int8_inputs inputs = begin_inputs(rows, block, row);
+    int left = nk_round_up(matrix->inputs, 4) - block->group * matrix->group_size;
     __m512 sums[MAX_INT8_ROWS][2];
-    NK_UNROLL for (int i = 0; i < rows; i++) sums[i][0] = sums[i][1] = _mm512_setzero_ps();
-    for (int group = 0; group < groups; factors++) {
-        int end = nk_smaller(group + x->scale_groups, groups);
+    NK_UNROLL for (int i = 0; i < rows; i++) {
         NK_UNROLL for (int half = 0; half < 2; half++) {
-            __m512 shift = _mm512_setzero_ps();
-            if (as_float) {
-                for (int g = group; g < end; g++) {
-                    const float *scale = scales + (g - group) * NK_PANEL + half * NK_LANES;
-                    shift = _mm512_add_ps(shift, _mm512_loadu_ps(scale));
-                }
-                shift = _mm512_mul_ps(shift, _mm512_set1_ps(-0x1.8p23f));
-            }
+            sums[i][half] = block->group == 0 ? _mm512_setzero_ps()
+                                              : _mm512_load_ps(partial[row + i] + half * NK_LANES);
+        }
+    }
+    for (int group = block->group; group < block->end; factors++) {
+        int end = nk_smaller(group + x->scale_groups, block->end);
+        NK_UNROLL for (int half = 0; half < 2; half++) {
+            __m512 back = is_short ? origins_back(scales + half * NK_LANES, end - group)
+                                   : _mm512_setzero_ps();
             NK_UNROLL for (int i = 0; i < rows; i++) {
                 __m512 factor = _mm512_set1_ps(factors[i * x->factor_stride]);
-                sums[i][half] = _mm512_fmadd_ps(sums[i][half], factor, shift);
+                sums[i][half] = _mm512_fmadd_ps(sums[i][half], factor, back);
             }
         }
         for (; group < end; group++, scales += NK_PANEL, starts++) {
             __m512i dots[MAX_INT8_ROWS][2];
-            NK_UNROLL for (int i = 0; i < rows; i++) {
-                dots[i][0] = dots[i][1] = _mm512_set1_epi32(starts[i * x->group_stride]);
-            }
             int length = nk_smaller(matrix->group_size, left);
             left -= length;
-            for (; length > 0; length -= BURST) {
-                int part = nk_smaller(length, BURST);
-                ask_ahead(rows, &ahead);
-                nk_ask(output.ahead, rows, part);
-                take_inputs(rows, part, &run, dots);
-            }
+            dot_group(
+                rows, length, starts, x->group_stride, &inputs, &ahead, output.ahead, dots);
             NK_UNROLL for (int half = 0; half < 2; half++) {
                 __m512 scale = _mm512_loadu_ps(scales + half * NK_LANES);
                 NK_UNROLL for (int i = 0; i < rows; i++) {
-                    __m512 dot = as_float ? _mm512_castsi512_ps(dots[i][half])
-                                           : _mm512_cvtepi32_ps(dots[i][half]);
+                    __m512 dot = is_short ? _mm512_castsi512_ps(dots[i][half])
+                                          : _mm512_cvtepi32_ps(dots[i][half]);
                     sums[i][half] = _mm512_fmadd_ps(dot, scale, sums[i][half]);
                 }
             }
         }
+    }
+    if (block->end < block->groups) {
+        NK_UNROLL for (int i = 0; i < rows; i++) {
+            _mm512_store_ps(partial[row + i], sums[i][0]);
+            _mm512_store_ps(partial[row + i] + NK_LANES, sums[i][1]);
+        }
+        return;
     }
     NK_UNROLL for (int i = 0; i < rows; i++) {
         __m512 factor = _mm512_set1_ps(factors[i * x->factor_stride]);
@@ -313,34 +359,70 @@ NK_INLINE void int8_tile_of(
         sums[i][1] = _mm512_mul_ps(sums[i][1], factor);
     }
     output.out += row * output.stride;
-    store_tile(rows, sums, panel, output);
+    store_tile(rows, sums, block->panel, output);
 }
 
 NK_AVX512 static void int8_tile(
-    int rows, const nk_rows_int8 *x, const nk_matrix_int8 *matrix, int row, int panel,
-    nk_output output, panel_ahead ahead) {
-    switch (rows) { UP_TO_8(int8_tile_of, false, x, matrix, row, panel, output, ahead) }
+    int rows, const int8_block *block, int row, float (*partial)[NK_PANEL], nk_output output,
+    panel_ahead ahead) {
+    switch (rows) { UP_TO_8(int8_tile_of, false, block, row, partial, output, ahead) }
 }
 
-NK_AVX512 static void grouped_tile(
-    int rows, const nk_rows_int8 *x, const nk_matrix_int8 *matrix, int row, int panel,
-    nk_output output, panel_ahead ahead) {
-    switch (rows) { UP_TO_8(int8_tile_of, true, x, matrix, row, panel, output, ahead) }
+// Of short groups.
+NK_AVX512 static void short_int8_tile(
+    int rows, const int8_block *block, int row, float (*partial)[NK_PANEL], nk_output output,
+    panel_ahead ahead) {
+    switch (rows) { UP_TO_8(int8_tile_of, true, block, row, partial, output, ahead) }
+}
+
+// All rows by one block of a panel. Blocks lie end to end, as panels do.
+NK_AVX512 static void multiply_block(
+    const int8_block *block, int rows, float (*partial)[NK_PANEL], nk_output output) {
+    const nk_matrix_int8 *matrix = block->matrix;
+    int padded = nk_round_up(matrix->inputs, 4), first = block->group * matrix->group_size;
+    int inputs = nk_smaller(block->end * matrix->group_size, padded) - first;
+    panel_ahead ahead = {
+        .next = (const char *)matrix->panels
+            + ((ptrdiff_t)block->panel * padded + first + inputs) * NK_PANEL,
+        .lines = nk_ceil_div(BURST_LINES, nk_ceil_div(rows, MAX_INT8_ROWS)),
+    };
+    for (int row = 0, height; row < rows; row += height) {
+        height = tile_height(rows - row, MAX_INT8_ROWS);
+        if (matrix->group_size <= NK_SHORT_GROUP) {
+            short_int8_tile(height, block, row, partial, output, ahead);
+        } else {
+            int8_tile(height, block, row, partial, output, ahead);
+        }
+        ahead.next += inputs * NK_PANEL / LINE / BURST_LINES * ahead.lines * LINE;
+    }
+}
+
+// Groups of a block: about BLOCK_INPUTS, in whole scales of the rows.
+static int groups_of_block(const nk_matrix_int8 *matrix, int groups, int scale_groups) {
+    int blocks = nk_ceil_div(matrix->inputs, BLOCK_INPUTS);
+    return nk_round_up(nk_ceil_div(groups, blocks), scale_groups);
 }
 
 NK_AVX512 void NK_SET(linear_int8)(
     nk_rows_int8 x, int rows, nk_matrix_int8 matrix, int first_panel, int panel_count,
     nk_output output) {
-    ptrdiff_t panel_bytes = (ptrdiff_t)nk_round_up(matrix.inputs, 4) * NK_PANEL;
-    int tiles = nk_ceil_div(rows, MAX_INT8_ROWS);
-    for (int panel = first_panel; panel < first_panel + panel_count; panel++) {
-        panel_ahead ahead = share_ahead(matrix.panels, panel, panel_bytes, tiles);
-        for (int row = 0, height; row < rows; row += height) {
-            height = tile_height(rows - row, MAX_INT8_ROWS);
-            if (matrix.group_size <= 256) grouped_tile(height, &x, &matrix, row, panel, output, ahead);
-            else int8_tile(height, &x, &matrix, row, panel, output, ahead);
-            ahead.next += panel_bytes / LINE / BURST_LINES * ahead.lines * LINE;
+    _Alignas(LINE) float partial[PARTIAL_ROWS][NK_PANEL];
+    int groups = nk_ceil_div(matrix.inputs, matrix.group_size);
+    int step = groups_of_block(&matrix, groups, x.scale_groups);
+    for (int row = 0; row < rows; row += PARTIAL_ROWS) {
+        int height = step < groups ? nk_smaller(rows - row, PARTIAL_ROWS) : rows;
+        for (int panel = first_panel; panel < first_panel + panel_count; panel++) {
+            for (int group = 0; group < groups; group += step) {
+                int8_block block = {&x, &matrix, groups, panel, group,
+                                    nk_smaller(group + step, groups)};
+                multiply_block(&block, height, partial, output);
+            }
         }
+        if (height == rows) return;
+        x.values += height * x.stride;
+        x.factors += height * x.factor_stride;
+        x.starts += height * x.group_stride;
+        output.out += height * output.stride;
     }
 }
 

@@ -170,6 +170,13 @@ static void quantize_int8(
     for (int i = count; i < nk_round_up(count, 4); i++) values[i] = 0;
 }
 
+static void rotate_quantize_int8(
+    float *x, int count, nk_rotation rotation, int group_size, int8_t *values, float *scale,
+    int32_t *starts) {
+    rotate(x, count, rotation.run, rotation.signs, rotation.scale);
+    quantize_int8(x, count, group_size, values, scale, starts);
+}
+
 static void rope(
     float *heads, int head_count, int head_dim, int rotary_dim, const float *cosines,
     const float *sines, bool interleaved) {
@@ -211,6 +218,7 @@ const nk_kernels nk_portable_kernels = {
     .convert_bf16 = convert_bf16,
     .rotate = rotate,
     .quantize_int8 = quantize_int8,
+    .rotate_quantize_int8 = rotate_quantize_int8,
     .rope = rope,
     .kv_append = kv_append,
     .attention = nk_portable_attention,

@@ -68,25 +68,26 @@ package struct ActivationRows: Sendable {
         case .bf16:
             kernels.functions.pointee.convert_bf16(x, count, bfloats(row: row))
         case .int8(let groupSize):
-            kernels.functions.pointee.rotate(
-                x, count, Int32(format.rotationRun), MatrixFormat.rotationSigns,
-                format.rotationScales.activations)
             quantize(x, row: row, groupSize: groupSize, format: format, kernels: kernels)
         }
     }
 
     private func quantize(
-        _ x: UnsafePointer<Float>, row: Int, groupSize: Int, format: MatrixFormat, kernels: Kernels
+        _ x: UnsafeMutablePointer<Float>, row: Int, groupSize: Int, format: MatrixFormat,
+        kernels: Kernels
     ) {
+        let rotation = nk_rotation(
+            run: Int32(format.rotationRun), scale: format.rotationScales.activations,
+            signs: MatrixFormat.rotationSigns)
         let out = integers(row: row)
         let scaleCount = format.scaleCount(width)
         let rowScales = factors + row * (scaleCount + 1)
         let rowStarts = starts + row * format.groupCount(width)
         let step = min(width, groupSize * format.scaleGroups)
         for (index, first) in Swift.stride(from: 0, to: width, by: step).enumerated() {
-            kernels.functions.pointee.quantize_int8(
-                x + first, Int32(min(step, width - first)), Int32(groupSize), out + first,
-                rowScales + index, rowStarts + index * format.scaleGroups)
+            kernels.functions.pointee.rotate_quantize_int8(
+                x + first, Int32(min(step, width - first)), rotation, Int32(groupSize),
+                out + first, rowScales + index, rowStarts + index * format.scaleGroups)
         }
         nk_scale_factors(rowScales, Int32(scaleCount))
     }

@@ -54,6 +54,16 @@ package struct KVArena: Sendable {
         }
     }
 
+    /// Takes the first blocks of every layer, as many as fit into so many bytes, from the system now.
+    package func makeResident(byteCount: Int) {
+        let count = min(blockCount, byteCount / wholeBlockByteCount)
+        for layer in 0..<layerCount {
+            let first = base + layer * blockCount * blockByteCount
+            MemoryArena.makeResident(
+                UnsafeMutableRawBufferPointer(start: first, count: count * blockByteCount))
+        }
+    }
+
     /// A block in each layer, from the first layer on.
     package func pieces(ofBlock block: Int32) -> [UnsafeMutableRawBufferPointer] {
         precondition(block >= 0 && block < blockCount, "The block must exist.")

@@ -7,7 +7,8 @@ import Testing
         for rowCount in [0, 1, 2, 191, 192, 193, 512, 1000] {
             for panelCount in [1, 2, 5, 17, 18, 30, 96, 1536] {
                 let product = TileGeometry.Product(
-                    rowCount: rowCount, panelCount: panelCount, tileCount: 8 * unitCount)
+                    rowCount: rowCount, panelCount: panelCount, tilesPerUnit: 8,
+                    unitCount: unitCount)
                 var seen = [Int](repeating: 0, count: rowCount * panelCount)
                 for tile in 0..<product.tileCount {
                     #expect(!product.rows(tile).isEmpty && !product.panels(tile).isEmpty)
@@ -25,11 +26,23 @@ import Testing
         for unitCount in [1, 2, 8, 64] {
             for rowCount in [1, 64, 512] {
                 let product = TileGeometry.Product(
-                    rowCount: rowCount, panelCount: 1536, tileCount: 8 * unitCount)
+                    rowCount: rowCount, panelCount: 1536, tilesPerUnit: 8,
+                    unitCount: unitCount)
                 #expect(product.tileCount >= 4 * unitCount)
                 #expect(product.tileCount <= 32 * unitCount)
             }
         }
+    }
+
+    /// The first half of a product's tiles, and of those of row-wise operations, is one unit's.
+    @Test(arguments: [128, 129, 200, 512, 1000])
+    func manyRowsAreSharedOutAmongUnits(rowCount: Int) {
+        let product = TileGeometry.Product(
+            rowCount: rowCount, panelCount: 30, tilesPerUnit: 8, unitCount: 2)
+        let half = product.tileCount / 2
+        let last = product.rows(half - 1)
+        #expect(product.tileCount % 2 == 0 && last.upperBound == product.rows(half).lowerBound)
+        #expect(abs(last.upperBound - rowCount / 2) <= 1)
     }
 
     @Test func tilesOfRowsCoverEveryRowOnce() {

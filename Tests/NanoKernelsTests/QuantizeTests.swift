@@ -9,13 +9,20 @@ struct QuantizedRow: Equatable {
     var starts: [Int32]
 
     /// One element more than the kernel should write in each array, to see that it stays.
-    init(_ x: [Float], groupSize: Int, with set: KernelSet) {
+    init(_ x: [Float], _ rotation: nk_rotation? = nil, groupSize: Int, with set: KernelSet) {
         let groups = (x.count + groupSize - 1) / groupSize
         values = [Int8](repeating: 99, count: (x.count + 3) / 4 * 4 + 1)
         scale = -9
         let origin = nk_dot_origin(Int32(groupSize))
         starts = [Int32](repeating: origin - 9, count: groups + 1)
-        set.kernels.quantize_int8(x, Int32(x.count), Int32(groupSize), &values, &scale, &starts)
+        let (count, size) = (Int32(x.count), Int32(groupSize))
+        if let rotation {
+            var x = x
+            set.kernels.rotate_quantize_int8(
+                &x, count, rotation, size, &values, &scale, &starts)
+        } else {
+            set.kernels.quantize_int8(x, count, size, &values, &scale, &starts)
+        }
         starts = starts.map { $0 - origin }
     }
 }
@@ -51,6 +58,28 @@ struct QuantizedRow: Equatable {
         let x = generator.floats(count, in: -1e-3...1e-3)
         let twin = QuantizedRow(x, groupSize: 32, with: .portable)
         #expect(QuantizedRow(x, groupSize: 32, with: set) == twin)
+    }
+
+    /// To the bits of one after the other.
+    @Test(arguments: KernelSet.supported, [64, 128, 192, 100, 32, 17])
+    func rotatingAndQuantizingInOneGoChangesNothing(set: KernelSet, count: Int) {
+        for (run, groupSize) in [(64, 64), (32, 64), (64, 192), (4, 4)] {
+            for fill in [nil, 0, .infinity] as [Float?] {
+                var generator = SeededGenerator(seed: UInt64(count + run))
+                var x = generator.floats(count, in: -6...6)
+                if let fill { x = [Float](repeating: fill, count: count) }
+                let rotation = nk_rotation(
+                    run: Int32(run), scale: 0.125, signs: 0x91B7_584A_2265_B1F5)
+                var rotated = x
+                set.kernels.rotate(
+                    &rotated, Int32(count), rotation.run, rotation.signs, rotation.scale)
+                let expected = QuantizedRow(rotated, groupSize: groupSize, with: set)
+                let row = QuantizedRow(x, rotation, groupSize: groupSize, with: set)
+                #expect(row == expected || row.scale.isNaN, "runs of \(run)")
+                #expect(row.scale.isFinite == expected.scale.isFinite)
+                #expect(row.values == expected.values && row.starts == expected.starts)
+            }
+        }
     }
 
     @Test(arguments: KernelSet.supported)

@@ -106,6 +106,13 @@ static inline int32_t nk_dot_origin(int group_size) {
     return group_size <= NK_SHORT_GROUP ? NK_SHORT_ORIGIN : 0;
 }
 
+// How runs of values are turned: see `rotate`.
+typedef struct {
+    int run;
+    float scale;
+    uint64_t signs;
+} nk_rotation;
+
 // int8 rows: values[row][K4], the extra inputs zero. Each scale_groups groups of the matrix share a
 // scale of the row, given as factors[row]: what nk_scale_factors makes of these scales.
 // starts[row][g] is what the dot product of group g counts from: nk_dot_origin(group_size) - 128
@@ -194,6 +201,10 @@ typedef struct {
     // and what the dot product of each group counts from.
     void (*quantize_int8)(
         const float *x, int count, int group_size, int8_t *values, float *scale, int32_t *starts);
+    // The same of what rotation makes of x, which may be used up.
+    void (*rotate_quantize_int8)(
+        float *x, int count, nk_rotation rotation, int group_size, int8_t *values, float *scale,
+        int32_t *starts);
 
     // Rotary embedding of one row, in place. cosines and sines are (rotary_dim / 2) for the row's
     // position. interleaved: pairs (2i, 2i + 1), as GGUF stores llama; else (i, i + rotary_dim / 2).

@@ -43,6 +43,7 @@ package final class LoadedModel: @unchecked Sendable {
             layers: model.layerCount, kvHeads: model.kvHeadCount,
             headDimension: model.headDimension, type: settings.kvPrecision.kernelType,
             blockCount: settings.limits.blockCount, arena: arenas[2])
+        kvArena.makeResident(byteCount: Self.residentCacheByteCount)
         history = StepHistory(
             WorkModel(
                 model, blockByteCount: kvArena.headByteCount,
@@ -55,6 +56,10 @@ package final class LoadedModel: @unchecked Sendable {
             limits: settings.limits, format: settings.format, kvArena: kvArena,
             kernels: kernels, units: units, history: history, arena: arenas[1])
     }
+
+    /// Bytes of the KV cache that a first load of some tens of sequences fills without a wait for
+    /// pages; the rest becomes resident as it is written.
+    private static let residentCacheByteCount = 256 << 20
 
     var unitTimes: UnitTimes { units.times }
     var timeline: Timeline { units.timeline }

@@ -80,7 +80,7 @@ struct StepOperation {
                 panelsPerTile: TileGeometry.LMHead.panelsPerTile)
             : TileGeometry.Product(
                 rowCount: rows.count, panelCount: panelCount,
-                tileCount: TileGeometry.productTilesPerUnit * shared.unitCount)
+                tilesPerUnit: TileGeometry.productTilesPerUnit, unitCount: shared.unitCount)
         switch nano.kind {
         case .prefillAttention, .decodeAttention:
             pieces = input.pieces(of: nano.kind, in: nano.rows)

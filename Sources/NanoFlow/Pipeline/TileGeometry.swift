@@ -4,6 +4,11 @@ package enum TileGeometry {
     static let rowsPerTile = 4
     /// Rows of a matrix product in one tile: their activations stay in the second-level cache.
     static let productRowsPerTile = 192
+    /// From so many rows for each unit on, a product's blocks of rows are shared out among the units.
+    ///
+    /// What one operation writes the next then finds in its own unit's cache. With fewer rows it
+    /// costs more that every unit reads all of the weights.
+    static let rowsOfUnit = 64
     /// Tiles of a matrix product for each unit.
     ///
     /// A unit that the system puts aside leaves no more undone than one of them, and what has been
@@ -18,9 +23,10 @@ package enum TileGeometry {
         let rowsPerTile: Int
         let panelsPerTile: Int
 
-        /// Aims at a number of tiles.
-        package init(rowCount: Int, panelCount: Int, tileCount: Int) {
-            rowsPerTile = Self.rowsPerTile(rowCount)
+        /// Aims at a number of tiles for each unit.
+        package init(rowCount: Int, panelCount: Int, tilesPerUnit: Int, unitCount: Int) {
+            rowsPerTile = Self.rowsPerTile(rowCount, unitCount)
+            let tileCount = tilesPerUnit * unitCount
             let blocks = max(1, ceiling(rowCount, rowsPerTile))
             let wanted = max(1, tileCount / blocks)
             panelsPerTile = max(1, panelCount / wanted)
@@ -29,15 +35,17 @@ package enum TileGeometry {
         }
 
         package init(rowCount: Int, panelCount: Int, panelsPerTile: Int) {
-            rowsPerTile = Self.rowsPerTile(rowCount)
+            rowsPerTile = Self.rowsPerTile(rowCount, 1)
             self.rowCount = rowCount
             self.panelCount = panelCount
             self.panelsPerTile = panelsPerTile
         }
 
-        /// As few blocks as possible, of nearly the same height.
-        private static func rowsPerTile(_ rowCount: Int) -> Int {
-            max(1, ceiling(rowCount, max(1, ceiling(rowCount, productRowsPerTile))))
+        /// As few blocks as possible, of nearly the same height; of many rows as many for each unit.
+        private static func rowsPerTile(_ rowCount: Int, _ unitCount: Int) -> Int {
+            let shares = rowCount < unitCount * rowsOfUnit ? 1 : unitCount
+            let blocks = shares * max(1, ceiling(rowCount, shares * productRowsPerTile))
+            return max(1, ceiling(rowCount, blocks))
         }
 
         private var panelTileCount: Int { ceiling(panelCount, panelsPerTile) }
