@@ -20,3 +20,32 @@ static inline void nk_ask(nk_ahead *ahead, int rows, int inputs) {
         return;
     }
 }
+
+// A tile's share of what is asked for: so many lines at each of its stops, until none is left. A CPU
+// foresees counts that hardly change, and not those of a credit that grows by fractions of a line.
+typedef struct {
+    int at_stop, left;
+} nk_share;
+
+static inline nk_share nk_begin_share(nk_ahead *ahead, int rows, int inputs, int stops) {
+    if (!ahead || ahead->run == ahead->run_count) return (nk_share){0};
+    ahead->credit += ahead->rate * rows * inputs;
+    int lines = (int)(ahead->credit / NK_AHEAD_UNIT);
+    ahead->credit -= (int64_t)lines * NK_AHEAD_UNIT;
+    return (nk_share){.at_stop = (lines + stops - 1) / stops, .left = lines};
+}
+
+static inline void nk_ask_share(nk_ahead *ahead, nk_share *share) {
+    enum { LINE = 64 };
+    int lines = share->at_stop < share->left ? share->at_stop : share->left;
+    if (lines == 0) return;
+    share->left -= lines;
+    const nk_run *run = &ahead->runs[ahead->run];
+    const char *line = run->start + ahead->offset;
+    // Past the end of a run it does no harm.
+    for (int i = 0; i < lines; i++, line += LINE) __builtin_prefetch(line, 0, 2);
+    ahead->offset += (ptrdiff_t)lines * LINE;
+    if (ahead->offset < run->bytes) return;
+    ahead->offset = 0;
+    if (++ahead->run == ahead->run_count) share->left = 0;
+}

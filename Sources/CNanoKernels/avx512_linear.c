@@ -25,6 +25,7 @@ enum {
     PARTIAL_ROWS = 192,
     // Lines of a panel that pass between two requests for the next one.
     BURST_LINES = 32,
+    INT8_BURST = BURST_LINES / 2 * 4,  // inputs
 };
 
 // Height of the next tile: as few tiles as possible, of nearly the same height.
@@ -153,10 +154,13 @@ NK_INLINE void float_tile(
     output.out += row * output.stride;
     __m512 sums[MAX_ROWS][2];
     NK_UNROLL for (int i = 0; i < rows; i++) sums[i][0] = sums[i][1] = _mm512_setzero_ps();
+    nk_share share = nk_begin_share(
+        output.ahead, rows, product->words * (is_bf16 ? 2 : 1),
+        nk_ceil_div(product->words, BURST_LINES / 2));
     for (int first = 0; first < product->words; first += BURST_LINES / 2) {
         int end = nk_smaller(first + BURST_LINES / 2, product->words);
         ask_ahead(rows, &ahead);
-        nk_ask(output.ahead, rows, (end - first) * (is_bf16 ? 2 : 1));
+        nk_ask_share(output.ahead, &share);
         NK_NO_UNROLL for (int k = first; k < end; k++, w += 2 * LINE) {
             __m512i low = _mm512_loadu_si512(w), high = _mm512_loadu_si512(w + LINE);
             ask_close(rows, w);
@@ -279,15 +283,14 @@ NK_INLINE void take_inputs(int rows, int length, int8_inputs *inputs, __m512i (*
 // The dot products of one group, from where they count.
 NK_INLINE void dot_group(
     int rows, int length, const int32_t *starts, ptrdiff_t stride, int8_inputs *inputs,
-    panel_ahead *ahead, nk_ahead *others, __m512i (*dots)[2]) {
-    enum { BURST = BURST_LINES / 2 * 4 };  // inputs
+    panel_ahead *ahead, nk_ahead *others, nk_share *share, __m512i (*dots)[2]) {
     NK_UNROLL for (int i = 0; i < rows; i++) {
         dots[i][0] = dots[i][1] = _mm512_set1_epi32(starts[i * stride]);
     }
-    for (; length > 0; length -= BURST) {
-        int part = nk_smaller(length, BURST);
+    for (; length > 0; length -= INT8_BURST) {
+        int part = nk_smaller(length, INT8_BURST);
         ask_ahead(rows, ahead);
-        nk_ask(others, rows, part);
+        nk_ask_share(others, share);
         take_inputs(rows, part, inputs, dots);
     }
 }
@@ -313,6 +316,9 @@ NK_INLINE void int8_tile_of(
     const float *factors = x->factors + row * x->factor_stride + block->group / x->scale_groups;
     int8_inputs inputs = begin_inputs(rows, block, row);
     int left = nk_round_up(matrix->inputs, 4) - block->group * matrix->group_size;
+    int count = nk_smaller(left, (block->end - block->group) * matrix->group_size);
+    nk_share share =
+        nk_begin_share(output.ahead, rows, count, nk_ceil_div(count, INT8_BURST));
     __m512 sums[MAX_INT8_ROWS][2];
     NK_UNROLL for (int i = 0; i < rows; i++) {
         NK_UNROLL for (int half = 0; half < 2; half++) {
@@ -335,7 +341,7 @@ NK_INLINE void int8_tile_of(
             int length = nk_smaller(matrix->group_size, left);
             left -= length;
             dot_group(
-                rows, length, starts, x->group_stride, &inputs, &ahead, output.ahead, dots);
+                rows, length, starts, x->group_stride, &inputs, &ahead, output.ahead, &share, dots);
             NK_UNROLL for (int half = 0; half < 2; half++) {
                 __m512 scale = _mm512_loadu_ps(scales + half * NK_LANES);
                 NK_UNROLL for (int i = 0; i < rows; i++) {

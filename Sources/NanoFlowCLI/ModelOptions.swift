@@ -74,8 +74,8 @@ struct EngineOptions: ParsableArguments {
             Pipeline plans, for --mode auto: tuned (what `nanoflow tune` has found for this model \
             here), default (generated from the model's operations), none (steps run in sequence), or a \
             JSON file as `nanoflow tune` and `nanoflow plan` write it (default: tuned where there \
-            are any, or else generated). A file that does not fit is refused, and steps run in \
-            sequence. Tuned plans say of how many tokens steps are formed, too, where \
+            are any, or else generated, but none on Intel's CPUs). A file that does not fit is \
+            refused, and steps run in sequence. Tuned plans say of how many tokens steps are formed, too, where \
             --max-num-batched-tokens is what they were tuned with.
             """)
     var plan: PlanOption?

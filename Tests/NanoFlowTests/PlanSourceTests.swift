@@ -33,6 +33,10 @@ import Testing
         // Nobody has tuned this model.
         let best = ChosenPlans(.best, for: Self.fingerprint, graph: Self.graph)
         #expect(best.table == nil && best.refusal == nil)
+        var intel = Self.fingerprint
+        intel.machine = "Intel(R) Xeon(R) Processor, 2 units"
+        #expect(ChosenPlans(.best, for: intel, graph: Self.graph).table == PlanTable())
+        #expect(ChosenPlans(.generated, for: intel, graph: Self.graph).table == nil)
         let tuned = ChosenPlans(.tuned, for: Self.fingerprint, graph: Self.graph)
         #expect(tuned.table == PlanTable())
         #expect(tuned.refusal?.description.hasSuffix("It cannot be read.") == true)

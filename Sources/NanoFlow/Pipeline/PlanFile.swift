@@ -26,6 +26,15 @@ extension PlanFingerprint {
     }
 }
 
+extension PlanFingerprint {
+    /// Whether generated plans are worth running before any have been searched for.
+    ///
+    /// Not on Intel's CPUs: there a request on its way to memory holds one of the sixteen line
+    /// buffers that the products of a core need themselves, and overlapping lost more than it won
+    /// wherever it was measured (docs/LOG.md).
+    var favoursGeneratedPlans: Bool { !machine.contains("Intel") }
+}
+
 /// A plan table on disk: JSON that a person can read, change and compare.
 package struct PlanFile: Codable, Sendable, Hashable {
     package static let version = 1

@@ -2,7 +2,8 @@ import Foundation
 
 /// Where an engine's plans come from.
 package enum PlanSource: Sendable, Hashable {
-    /// Those tuned for this model on this machine where there are any, or else generated.
+    /// Those tuned for this model on this machine where there are any, or else what usually does
+    /// well there: generated ones, or none.
     case best
     /// Those tuned for this model on this machine.
     case tuned
@@ -47,7 +48,7 @@ package struct ChosenPlans: Sendable {
         case .best:
             let path = TuningFiles.path(.plans, for: fingerprint)
             guard FileManager.default.fileExists(atPath: path) else {
-                self.init(.generated, for: fingerprint, graph: graph)
+                self.init(untuned: fingerprint, "nanoflow tune looks for the best ones")
                 return
             }
             let tuned = ChosenPlans(path: path, fingerprint, graph)
@@ -55,7 +56,17 @@ package struct ChosenPlans: Sendable {
                 self = tuned
                 return
             }
-            self.init(nil, "generated; those that were tuned do not fit", refusal)
+            self.init(untuned: fingerprint, "those that were tuned do not fit", refusal)
+        }
+    }
+
+    private init(
+        untuned fingerprint: PlanFingerprint, _ reason: String, _ refusal: PlanFile.Refusal? = nil
+    ) {
+        if fingerprint.favoursGeneratedPlans {
+            self.init(nil, "generated; \(reason)", refusal)
+        } else {
+            self.init(PlanTable(), "none: steps run in sequence; \(reason)", refusal)
         }
     }
 
