@@ -51,3 +51,19 @@ size_t nk_kv_head_bytes(nk_kv_type type, int head_dim) {
     }
     return elements + 2 * NK_KV_BLOCK * sizeof(float);
 }
+
+void nk_kv_ask(int kv_heads, int head_dim, nk_kv_layer cache, int32_t block, int position) {
+    enum { WORD = 4, LINE = 64 };
+    int element = cache.type == NK_KV_INT8 ? 1 : cache.type == NK_KV_BF16 ? 2 : 4;
+    int slot = position % NK_KV_BLOCK, tokens = WORD / element;
+    ptrdiff_t panel = (ptrdiff_t)head_dim * NK_KV_BLOCK * element;
+    const char *head = (const char *)cache.base + block * cache.block_stride;
+    for (int h = 0; h < kv_heads; h++, head += cache.head_stride) {
+        const char *keys = head + slot * WORD;
+        const char *value = head + panel + slot / tokens * head_dim * WORD;
+        for (int w = 0; w < head_dim / tokens; w++) {
+            __builtin_prefetch(keys + w * NK_KV_BLOCK * WORD, 1);
+        }
+        for (int b = 0; b < head_dim * WORD; b += LINE) __builtin_prefetch(value + b, 1);
+    }
+}

@@ -257,6 +257,10 @@ void nk_pack_int8(
 void nk_int8_error(
     const float *weights, int rows, int inputs, int group_size, double *errors, double *squares);
 
+// Asks for the lines that kv_append is about to write, few of them neighbours, so that they are on
+// their way while the row is made ready.
+void nk_kv_ask(int kv_heads, int head_dim, nk_kv_layer cache, int32_t block, int position);
+
 // Bytes of one KV head in one block.
 size_t nk_kv_head_bytes(nk_kv_type type, int head_dim);
 

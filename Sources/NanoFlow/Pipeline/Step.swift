@@ -203,13 +203,15 @@ final class Step: TiledProgram {
         let position = Int(place.position)
         let query = shared.activations.qkv.row(row)
         let key = query + model.headCount * model.headDimension
+        let block = shared.tables.blockTable(Int(place.slot))[position / KVArena.blockSize]
+        nk_kv_ask(
+            Int32(model.kvHeadCount), Int32(model.headDimension), cache, block, place.position)
         // Queries and keys stand side by side: one call turns both.
         shared.kernels.functions.pointee.rope(
             query, Int32(model.headCount + model.kvHeadCount), Int32(model.headDimension),
             Int32(model.rotaryDimension), shared.rotary.cosines(position),
             shared.rotary.sines(position), model.hasInterleavedRope)
         if cache.type == NK_KV_INT8 { rotateHeads(query) }
-        let block = shared.tables.blockTable(Int(place.slot))[position / KVArena.blockSize]
         shared.kernels.functions.pointee.kv_append(
             key, key + model.kvHeadCount * model.headDimension, Int32(model.kvHeadCount),
             Int32(model.headDimension), cache, block, place.position)
