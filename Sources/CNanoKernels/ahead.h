@@ -27,19 +27,29 @@ typedef struct {
     int at_stop, left;
 } nk_share;
 
+static inline nk_share nk_share_of(int lines, int stops) {
+    return (nk_share){.at_stop = (lines + stops - 1) / stops, .left = lines};
+}
+
+// The lines of the next stop.
+static inline int nk_take(nk_share *share) {
+    int lines = share->at_stop < share->left ? share->at_stop : share->left;
+    share->left -= lines;
+    return lines;
+}
+
 static inline nk_share nk_begin_share(nk_ahead *ahead, int rows, int inputs, int stops) {
     if (!ahead || ahead->run == ahead->run_count) return (nk_share){0};
     ahead->credit += ahead->rate * rows * inputs;
     int lines = (int)(ahead->credit / NK_AHEAD_UNIT);
     ahead->credit -= (int64_t)lines * NK_AHEAD_UNIT;
-    return (nk_share){.at_stop = (lines + stops - 1) / stops, .left = lines};
+    return nk_share_of(lines, stops);
 }
 
 static inline void nk_ask_share(nk_ahead *ahead, nk_share *share) {
     enum { LINE = 64 };
-    int lines = share->at_stop < share->left ? share->at_stop : share->left;
+    int lines = nk_take(share);
     if (lines == 0) return;
-    share->left -= lines;
     const nk_run *run = &ahead->runs[ahead->run];
     const char *line = run->start + ahead->offset;
     // Past the end of a run it does no harm.

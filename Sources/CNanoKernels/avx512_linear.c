@@ -14,18 +14,21 @@ enum {
     // int8 keeps integer and float sums: 16 of the former hide the latency of a dot product, some of
     // the latter wait in memory while a group is at work.
     MAX_INT8_ROWS = 8,
-    // A tile this flat waits for memory: its weights are asked for closer to their use. The panels
-    // of a matrix lie end to end; asking for what lies past the last one does no harm.
+    LINE = 64,
+    // The panels of a matrix lie end to end, and asking for what lies past the last one does no harm.
+    // f32 and bf16: lines of a panel that pass between two requests for the next one; a flat tile,
+    // which waits for memory, asks closer to the use instead.
+    BURST_LINES = 32,
     FLAT_ROWS = 3,
     FLAT_PREFETCH_BYTES = 2048,
-    LINE = 64,
+    // int8: every tile asks this far ahead in its panel, for the first-level cache, and for its share
+    // of the next panel after each so many inputs; requests far apart do not wait for each other.
+    INT8_PREFETCH_BYTES = 4096,
+    INT8_BURST = 16,
     // Inputs of a panel that meet all rows before the next ones do, about, and rows whose sums wait
     // meanwhile: their weights, their rows and what is asked for share the second-level cache.
     BLOCK_INPUTS = 4096,
     PARTIAL_ROWS = 192,
-    // Lines of a panel that pass between two requests for the next one.
-    BURST_LINES = 32,
-    INT8_BURST = BURST_LINES / 2 * 4,  // inputs
 };
 
 // Height of the next tile: as few tiles as possible, of nearly the same height.
@@ -263,12 +266,24 @@ NK_INLINE int8_inputs begin_inputs(int rows, const int8_block *block, int row) {
     return inputs;
 }
 
+// A tile's share of the next block of weights, asked for while it works.
+typedef struct {
+    const char *next;
+    nk_share share;
+} block_ahead;
+
+NK_INLINE void ask_block(block_ahead *ahead) {
+    int lines = nk_take(&ahead->share);
+    for (int i = 0; i < lines; i++, ahead->next += LINE) _mm_prefetch(ahead->next, _MM_HINT_T0);
+}
+
 // dots += the next `length` inputs.
 NK_INLINE void take_inputs(int rows, int length, int8_inputs *inputs, __m512i (*dots)[2]) {
     NK_NO_UNROLL for (; length > 0; length -= 4) {
         const uint8_t *w = inputs->weights;
         __m512i low = _mm512_loadu_si512(w), high = _mm512_loadu_si512(w + LINE);
-        ask_close(rows, w);
+        _mm_prefetch((const char *)w + INT8_PREFETCH_BYTES, _MM_HINT_T0);
+        _mm_prefetch((const char *)w + INT8_PREFETCH_BYTES + LINE, _MM_HINT_T0);
         NK_UNROLL for (int i = 0; i < rows; i++) {
             const int8_t *x = inputs->rows[i / 3] + i % 3 * inputs->stride;
             __m512i four = _mm512_set1_epi32(load_int(x));
@@ -283,13 +298,13 @@ NK_INLINE void take_inputs(int rows, int length, int8_inputs *inputs, __m512i (*
 // The dot products of one group, from where they count.
 NK_INLINE void dot_group(
     int rows, int length, const int32_t *starts, ptrdiff_t stride, int8_inputs *inputs,
-    panel_ahead *ahead, nk_ahead *others, nk_share *share, __m512i (*dots)[2]) {
+    block_ahead *ahead, nk_ahead *others, nk_share *share, __m512i (*dots)[2]) {
     NK_UNROLL for (int i = 0; i < rows; i++) {
         dots[i][0] = dots[i][1] = _mm512_set1_epi32(starts[i * stride]);
     }
     for (; length > 0; length -= INT8_BURST) {
         int part = nk_smaller(length, INT8_BURST);
-        ask_ahead(rows, ahead);
+        ask_block(ahead);
         nk_ask_share(others, share);
         take_inputs(rows, part, inputs, dots);
     }
@@ -307,7 +322,7 @@ NK_INLINE __m512 origins_back(const float *scales, int groups) {
 // Sums stay in units of the row's scale at hand, so that they need no room beside the dot products.
 NK_INLINE void int8_tile_of(
     int rows, bool is_short, const int8_block *block, int row, float (*partial)[NK_PANEL],
-    nk_output output, panel_ahead ahead) {
+    nk_output output, block_ahead ahead) {
     const nk_matrix_int8 *matrix = block->matrix;
     const nk_rows_int8 *x = block->x;
     const float *scales =
@@ -370,14 +385,14 @@ NK_INLINE void int8_tile_of(
 
 NK_AVX512 static void int8_tile(
     int rows, const int8_block *block, int row, float (*partial)[NK_PANEL], nk_output output,
-    panel_ahead ahead) {
+    block_ahead ahead) {
     switch (rows) { UP_TO_8(int8_tile_of, false, block, row, partial, output, ahead) }
 }
 
 // Of short groups.
 NK_AVX512 static void short_int8_tile(
     int rows, const int8_block *block, int row, float (*partial)[NK_PANEL], nk_output output,
-    panel_ahead ahead) {
+    block_ahead ahead) {
     switch (rows) { UP_TO_8(int8_tile_of, true, block, row, partial, output, ahead) }
 }
 
@@ -387,10 +402,13 @@ NK_AVX512 static void multiply_block(
     const nk_matrix_int8 *matrix = block->matrix;
     int padded = nk_round_up(matrix->inputs, 4), first = block->group * matrix->group_size;
     int inputs = nk_smaller(block->end * matrix->group_size, padded) - first;
-    panel_ahead ahead = {
+    // The only tile of a block has asked for the next one by its own reading ahead.
+    int tiles = nk_ceil_div(rows, MAX_INT8_ROWS);
+    int lines = tiles == 1 ? 0 : nk_ceil_div(inputs * NK_PANEL / LINE, tiles);
+    block_ahead ahead = {
         .next = (const char *)matrix->panels
             + ((ptrdiff_t)block->panel * padded + first + inputs) * NK_PANEL,
-        .lines = nk_ceil_div(BURST_LINES, nk_ceil_div(rows, MAX_INT8_ROWS)),
+        .share = nk_share_of(lines, nk_ceil_div(inputs, INT8_BURST)),
     };
     for (int row = 0, height; row < rows; row += height) {
         height = tile_height(rows - row, MAX_INT8_ROWS);
@@ -399,7 +417,7 @@ NK_AVX512 static void multiply_block(
         } else {
             int8_tile(height, block, row, partial, output, ahead);
         }
-        ahead.next += inputs * NK_PANEL / LINE / BURST_LINES * ahead.lines * LINE;
+        ahead.next += lines * LINE;
     }
 }
 
