@@ -97,8 +97,8 @@ NK_INLINE __m512 nk_dot_bf16(__m512 sum, __m512i a, __m512i b) {
 #endif
 }
 
-// x[i] = e^x[i] within 1.5e-7 relative, for x from -87 to 80, at whose ends it stays: nothing here is
-// ever subnormal, which costs some CPUs a hundred cycles. NaN stays NaN, e^0 is exactly 1.
+// x[i] = e^x[i] within 1.5e-7 relative, for x from -87 to 80, at whose ends it stays: no result
+// is subnormal, which costs some CPUs a hundred cycles. NaN stays NaN, e^0 is exactly 1.
 // x = n ln 2 + f with |f| <= ln 2 / 2, and a minimax polynomial of degree 6 for e^f. The vectors
 // advance step by step together, since one alone would wait for each of its results.
 NK_INLINE void nk_exp(int count, __m512 *x) {

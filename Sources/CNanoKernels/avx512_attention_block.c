@@ -13,7 +13,7 @@ NK_INLINE ptrdiff_t element_bytes(nk_kv_type type) {
 }
 
 // What is left to ask for of the block read next: rows of K, of which only the lines with visible
-// tokens, then a run of V, then the scales.
+// tokens (another sequence's block counts as full), then a run of V, then the scales.
 typedef struct {
     const char *keys, *keys_end;
     int key_lines;

@@ -116,9 +116,10 @@ NK_AVX512 static void quantize_int8(
     bool usable = nk_group_scale(largest_bits(x, count), scale);
     // What is not finite makes the scale so, and through it the result.
     __m512 inverse = _mm512_set1_ps(usable ? 1.0f / *scale : 0.0f);
+    if (!usable) memset(values, 0, (size_t)count);
     for (int first = 0, g = 0; first < count; first += group_size, g++) {
         int length = nk_smaller(group_size, count - first);
-        int32_t sum = quantize_group(x + first, length, inverse, values + first);
+        int32_t sum = usable ? quantize_group(x + first, length, inverse, values + first) : 0;
         starts[g] = nk_dot_origin(group_size) - 128 * sum;
     }
     for (int i = count; i < nk_round_up(count, 4); i++) values[i] = 0;

@@ -11,8 +11,8 @@
 
 enum {
     MAX_ROWS = 12,
-    // int8 keeps integer and float sums: 16 of the former hide the latency of a dot product, some of
-    // the latter wait in memory while a group is at work.
+    // int8 keeps integer and float sums: 16 of the former hide the latency of a dot product, and few
+    // of the latter find no register.
     MAX_INT8_ROWS = 8,
     LINE = 64,
     // The panels of a matrix lie end to end, and asking for what lies past the last one does no harm.
@@ -319,7 +319,7 @@ NK_INLINE __m512 origins_back(const float *scales, int groups) {
     return _mm512_mul_ps(sum, _mm512_set1_ps(-0x1.8p23f));
 }
 
-// Sums stay in units of the row's scale at hand, so that they need no room beside the dot products.
+// Sums stay in units of the row's scale at hand, so that there is one for each dot product.
 NK_INLINE void int8_tile_of(
     int rows, bool is_short, const int8_block *block, int row, float (*partial)[NK_PANEL],
     nk_output output, block_ahead ahead) {

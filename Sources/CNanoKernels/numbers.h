@@ -55,9 +55,10 @@ static inline uint32_t nk_largest_bits(const float *x, int count) {
 }
 
 // The int8 scale of a group by the bits of its largest |x|. False if its values are all to be 0: a
-// group of zeros, one too small for a normal scale (both have scale 0), or one that is not finite.
+// group of zeros, one so small that ratios of scales might overflow (both have scale 0), or one that
+// is not finite.
 static inline bool nk_group_scale(uint32_t largest_bits, float *scale) {
     float largest = nk_float_of(largest_bits);
-    *scale = largest < 0x1p-119f ? 0.0f : largest / 127.0f;
+    *scale = largest < 0x1p-60f ? 0.0f : largest / 127.0f;
     return *scale > 0.0f && *scale < INFINITY;
 }

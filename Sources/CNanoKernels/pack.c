@@ -1,4 +1,4 @@
-// Packing of weights at load, and the size of the KV cache.
+// Packing of weights at load, and where things lie in the KV cache.
 #include "nano_kernels.h"
 #include "numbers.h"
 
@@ -65,5 +65,9 @@ void nk_kv_ask(int kv_heads, int head_dim, nk_kv_layer cache, int32_t block, int
             __builtin_prefetch(keys + w * NK_KV_BLOCK * WORD, 1);
         }
         for (int b = 0; b < head_dim * WORD; b += LINE) __builtin_prefetch(value + b, 1);
+        if (cache.type != NK_KV_INT8) continue;
+        const char *scales = head + 2 * panel + slot * WORD;
+        __builtin_prefetch(scales, 1);
+        __builtin_prefetch(scales + NK_KV_BLOCK * WORD, 1);
     }
 }

@@ -45,7 +45,7 @@ package struct KVArena: Sendable {
 
     /// Gives the first blocks of every layer numbers, small and finite in each format.
     ///
-    /// Until it is written all of the cache is one page of zeros.
+    /// Until it is written the cache may be one page of zeros.
     package func fill(blockCount: Int) {
         for layer in 0..<layerCount {
             let first = base + layer * self.blockCount * blockByteCount

@@ -17,7 +17,7 @@ struct LinearShape: Sendable, Hashable {
     var inputs: Int
     var outputs: Int
 
-    /// Every row remainder of a 12 and a 6 row tile, odd inputs, part panels.
+    /// Every row remainder of tiles of 8 and of 12 rows, odd inputs, part panels.
     static let odd: [LinearShape] =
         [
             LinearShape(rows: 1, inputs: 1, outputs: 1),

@@ -48,7 +48,34 @@ import Testing
         }
     }
 
-    /// More rows than any kernel takes at a time, and inputs that need more than one pass.
+    /// Inputs that pass in blocks, and more rows than have room for their sums meanwhile.
+    @Test(arguments: KernelSet.fast, [32, 64, 192])
+    func aLongMatrixPassesInBlocks(set: KernelSet, groupSize: Int) {
+        // One, two and three groups to a scale of the row.
+        for outputs in 33...35 {
+            let shape = LinearShape(rows: 195, inputs: 8260, outputs: outputs)
+            let linear = LinearCase(.int8(groupSize: groupSize), shape, seed: 17)
+            let whole = linear.multiply(set)
+            for rows in [0..<1, 190..<194, 100..<195] {
+                var out = [Float](repeating: .nan, count: whole.count)
+                for panel in 0..<2 {
+                    linear.multiply(set, rows: rows, panels: panel..<panel + 1, into: &out)
+                }
+                let written = rows.lowerBound * linear.stride..<rows.upperBound * linear.stride
+                #expect(
+                    firstDifference(Array(out[written]), Array(whole[written])) == nil, "\(rows)")
+            }
+            guard outputs == 33 else { continue }
+            let (products, tolerances) = linear.reference(for: set)
+            let isClose = products.indices.allSatisfy {
+                let place = $0 / outputs * linear.stride + $0 % outputs
+                return abs(Double(whole[place]) - products[$0]) <= tolerances[$0]
+            }
+            #expect(isClose)
+        }
+    }
+
+    /// More rows than most kernels take at a time, and inputs that need more than one pass in some.
     @Test(arguments: KernelSet.supported, LinearFormat.all)
     func aRowHasTheSameBitsInABatchOfAHundred(set: KernelSet, format: LinearFormat) {
         let shape = LinearShape(rows: 101, inputs: 650, outputs: 40)

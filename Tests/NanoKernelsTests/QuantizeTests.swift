@@ -110,7 +110,8 @@ struct QuantizedRow: Equatable {
     /// What a sum is multiplied by on its way from one unit to the next: to the same end.
     @Test func factorsOfScalesLeadToTheirProducts() {
         let cases: [[Float]] = [
-            [], [3], [0], [2, 5, 7], [0, 0], [0, 2, 0, 0, 3, 0], [1e-10, 1e10, 1e-10],
+            [], [3], [0], [2, 5, 7], [0, 0], [0, 2, 0, 0, 3, 0], [0, 0, 1, 0],
+            [1e-10, 1e10, 1e-10],
         ]
         for scales in cases {
             var factors = scales + [-1]

@@ -129,7 +129,7 @@ typedef struct {
 
 // Turns the `count` scales of a row, in place, into count + 1 factors: scale i - 1 / scale i for the
 // sum so far, which then is in units of scale i, and last the scale that such a sum ends in. A scale
-// of zero is taken for the one before.
+// of zero stands for any; factor 0 clears what leading ones have left.
 void nk_scale_factors(float *scales, int count);
 
 // The paged KV cache of one layer. Block b of KV head h starts at base + b * block_stride +
@@ -181,7 +181,7 @@ typedef struct {
     // ascending, of dot * weight scale, multiplied by a factor of the row before the first group of
     // each scale of the row, and once at the end. In short groups a sum may lose up to
     // scale_groups^2 + 1 weight scales times the row's for each scale of the row, where rounding to
-    // int8 has lost some hundred: it may hold 1.5 * 2^23 weight scales for a while.
+    // int8 has usually lost some hundred: it may hold 1.5 * 2^23 weight scales for a while.
     void (*linear_int8)(
         nk_rows_int8 x, int rows, nk_matrix_int8 matrix, int first_panel, int panel_count,
         nk_output output);

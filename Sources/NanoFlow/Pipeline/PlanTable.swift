@@ -139,7 +139,7 @@ package struct PlanTable: Codable, Sendable, Hashable {
         entries.first { $0.shape.contains(shape) }?.plan
     }
 
-    /// What to do until plans have been searched for: overlap where there is enough to read and
+    /// What may do until plans have been searched for: overlap where there is enough to read and
     /// enough to compute beside it.
     package static func generated(_ graph: OperationGraph) -> PlanTable {
         PlanTable(entries: [Entry(shape: .enoughToRead, plan: .overlapped(graph))])
