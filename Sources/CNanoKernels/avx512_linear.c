@@ -124,15 +124,13 @@ NK_INLINE void store_tile(int rows, __m512 (*sums)[2], int panel, nk_output outp
 // The tile of exactly `rows` rows, a constant within each case.
 #define CASE(count, tile, ...) \
     case count: tile(count, __VA_ARGS__); break;
-#define UP_TO_6(tile, ...)                                                                     \
-    CASE(1, tile, __VA_ARGS__) CASE(2, tile, __VA_ARGS__) CASE(3, tile, __VA_ARGS__)           \
-    CASE(4, tile, __VA_ARGS__) CASE(5, tile, __VA_ARGS__) CASE(6, tile, __VA_ARGS__)
 #define UP_TO_8(tile, ...)                                                                     \
-    UP_TO_6(tile, __VA_ARGS__)                                                                 \
+    CASE(1, tile, __VA_ARGS__) CASE(2, tile, __VA_ARGS__) CASE(3, tile, __VA_ARGS__)           \
+    CASE(4, tile, __VA_ARGS__) CASE(5, tile, __VA_ARGS__) CASE(6, tile, __VA_ARGS__)           \
     CASE(7, tile, __VA_ARGS__) CASE(8, tile, __VA_ARGS__)
 #define UP_TO_12(tile, ...)                                                                    \
-    UP_TO_8(tile, __VA_ARGS__) CASE(9, tile, __VA_ARGS__)           \
-    CASE(10, tile, __VA_ARGS__) CASE(11, tile, __VA_ARGS__) CASE(12, tile, __VA_ARGS__)
+    UP_TO_8(tile, __VA_ARGS__) CASE(9, tile, __VA_ARGS__) CASE(10, tile, __VA_ARGS__)          \
+    CASE(11, tile, __VA_ARGS__) CASE(12, tile, __VA_ARGS__)
 
 // --- f32 and bf16: 4 bytes of inputs, one or two of them, go into each step of the inner loop.
 

@@ -24,14 +24,12 @@ extension PlanFingerprint {
                 + "KV cache \(settings.kvPrecision.rawValue)",
             machine: "\(cpu), \(units) \(units == 1 ? "unit" : "units")", kernels: kernels.name)
     }
-}
 
-extension PlanFingerprint {
     /// Whether generated plans are worth running before any have been searched for.
     ///
     /// Not on Intel's CPUs: there a request on its way to memory holds one of the sixteen line
-    /// buffers that the products of a core need themselves, and overlapping lost more than it won
-    /// wherever it was measured (docs/LOG.md).
+    /// buffers that the products of a core need themselves, and on the one that was measured
+    /// overlapping lost more than it won (docs/LOG.md).
     var favoursGeneratedPlans: Bool { !machine.contains("Intel") }
 }
 
