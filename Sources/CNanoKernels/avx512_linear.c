@@ -21,10 +21,10 @@ enum {
     BURST_LINES = 32,
     FLAT_ROWS = 3,
     FLAT_PREFETCH_BYTES = 2048,
-    // int8: every tile asks this far ahead in its panel, for the first-level cache, and for its share
-    // of the next panel after each so many inputs; requests far apart do not wait for each other.
+    // int8: every tile asks this far ahead in its panel, for the first-level cache, and for what
+    // belongs to others after each so many inputs; requests far apart do not wait for each other.
     INT8_PREFETCH_BYTES = 4096,
-    INT8_BURST = 16,
+    INT8_STOP = 64,
     // Inputs of a panel that meet all rows before the next ones do, about, and rows whose sums wait
     // meanwhile: their weights, their rows and what is asked for share the second-level cache.
     BLOCK_INPUTS = 4096,
@@ -264,24 +264,23 @@ NK_INLINE int8_inputs begin_inputs(int rows, const int8_block *block, int row) {
     return inputs;
 }
 
-// A tile's share of the next block of weights, asked for while it works.
+// The next block of weights: each step of the inner loop asks for the line at `next` and moves it on,
+// mostly by a part of a line. To ask twice costs less than to know when not to.
 typedef struct {
     const char *next;
-    nk_share share;
+    ptrdiff_t step;
 } block_ahead;
 
-NK_INLINE void ask_block(block_ahead *ahead) {
-    int lines = nk_take(&ahead->share);
-    for (int i = 0; i < lines; i++, ahead->next += LINE) _mm_prefetch(ahead->next, _MM_HINT_T0);
-}
-
 // dots += the next `length` inputs.
-NK_INLINE void take_inputs(int rows, int length, int8_inputs *inputs, __m512i (*dots)[2]) {
+NK_INLINE void take_inputs(
+    int rows, int length, int8_inputs *inputs, block_ahead *ahead, __m512i (*dots)[2]) {
     NK_NO_UNROLL for (; length > 0; length -= 4) {
         const uint8_t *w = inputs->weights;
         __m512i low = _mm512_loadu_si512(w), high = _mm512_loadu_si512(w + LINE);
         _mm_prefetch((const char *)w + INT8_PREFETCH_BYTES, _MM_HINT_T0);
         _mm_prefetch((const char *)w + INT8_PREFETCH_BYTES + LINE, _MM_HINT_T0);
+        _mm_prefetch(ahead->next, _MM_HINT_T0);
+        ahead->next += ahead->step;
         NK_UNROLL for (int i = 0; i < rows; i++) {
             const int8_t *x = inputs->rows[i / 3] + i % 3 * inputs->stride;
             __m512i four = _mm512_set1_epi32(load_int(x));
@@ -300,11 +299,9 @@ NK_INLINE void dot_group(
     NK_UNROLL for (int i = 0; i < rows; i++) {
         dots[i][0] = dots[i][1] = _mm512_set1_epi32(starts[i * stride]);
     }
-    for (; length > 0; length -= INT8_BURST) {
-        int part = nk_smaller(length, INT8_BURST);
-        ask_block(ahead);
+    for (; length > 0; length -= INT8_STOP) {
         nk_ask_share(others, share);
-        take_inputs(rows, part, inputs, dots);
+        take_inputs(rows, nk_smaller(length, INT8_STOP), inputs, ahead, dots);
     }
 }
 
@@ -331,7 +328,7 @@ NK_INLINE void int8_tile_of(
     int left = nk_round_up(matrix->inputs, 4) - block->group * matrix->group_size;
     int count = nk_smaller(left, (block->end - block->group) * matrix->group_size);
     nk_share share =
-        nk_begin_share(output.ahead, rows, count, nk_ceil_div(count, INT8_BURST));
+        nk_begin_share(output.ahead, rows, count, nk_ceil_div(count, INT8_STOP));
     __m512 sums[MAX_INT8_ROWS][2];
     NK_UNROLL for (int i = 0; i < rows; i++) {
         NK_UNROLL for (int half = 0; half < 2; half++) {
@@ -400,13 +397,12 @@ NK_AVX512 static void multiply_block(
     const nk_matrix_int8 *matrix = block->matrix;
     int padded = nk_round_up(matrix->inputs, 4), first = block->group * matrix->group_size;
     int inputs = nk_smaller(block->end * matrix->group_size, padded) - first;
-    // The only tile of a block has asked for the next one by its own reading ahead.
     int tiles = nk_ceil_div(rows, MAX_INT8_ROWS);
-    int lines = tiles == 1 ? 0 : nk_ceil_div(inputs * NK_PANEL / LINE, tiles);
     block_ahead ahead = {
         .next = (const char *)matrix->panels
             + ((ptrdiff_t)block->panel * padded + first + inputs) * NK_PANEL,
-        .share = nk_share_of(lines, nk_ceil_div(inputs, INT8_BURST)),
+        // The only tile of a block asks for the next one by its own reading ahead.
+        .step = tiles == 1 ? 0 : nk_ceil_div(4 * NK_PANEL, tiles),
     };
     for (int row = 0, height; row < rows; row += height) {
         height = tile_height(rows - row, MAX_INT8_ROWS);
@@ -415,7 +411,7 @@ NK_AVX512 static void multiply_block(
         } else {
             int8_tile(height, block, row, partial, output, ahead);
         }
-        ahead.next += lines * LINE;
+        ahead.next += inputs / 4 * ahead.step;
     }
 }
 
