@@ -47,7 +47,7 @@ struct EngineOptions: ParsableArguments {
     @Option(
         help: """
             Inputs that share a weight scale in int8: 0 (one scale an output), 32, 64, 192, or auto: \
-            for each matrix the first of 0, 192 and 64 whose rounding error is at most 0.66 % of \
+            for each matrix the first of 0, 192 and 64 whose rounding error is at most 0.7 % of \
             the weights (root mean square), or else 64.
             """)
     var groupSize: GroupSize = .auto
