@@ -12,11 +12,11 @@
 
 #if defined(NK_WITHOUT_BF16)
 #define NK_SET(name) nk_avx512_vnni_##name
-#define NK_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
+#define NK_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,prfchw")))
 #else
 #define NK_SET(name) nk_avx512_##name
 #define NK_AVX512 \
-    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")))
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,prfchw,avx512bf16")))
 #endif
 #define NK_INLINE static inline NK_AVX512 __attribute__((always_inline))
 

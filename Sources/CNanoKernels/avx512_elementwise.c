@@ -125,7 +125,7 @@ NK_AVX512 static void quantize_int8(
     for (int i = count; i < nk_round_up(count, 4); i++) values[i] = 0;
 }
 
-enum { RUN_LANES = NK_MAX_ROTATION / NK_LANES, MOST_RUNS = 2 };
+enum { RUN_LANES = NK_MAX_ROTATION / NK_LANES, MOST_RUNS = 3 };
 
 // Four vectors of integers as bytes, in order.
 NK_INLINE __m512i pack_bytes(const __m512i *words) {
@@ -135,10 +135,10 @@ NK_INLINE __m512i pack_bytes(const __m512i *words) {
     return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
 }
 
-// rotate_quantize_int8 of runs that are groups as well, without a stop in memory.
+// rotate_quantize_int8 of whole runs, so many to a group, without a stop in memory.
 NK_INLINE void quantize_runs(
-    const float *x, int runs, nk_rotation rotation, int8_t *values, float *scale,
-    int32_t *starts) {
+    const float *x, int runs, int runs_of_group, nk_rotation rotation, int8_t *values,
+    float *scale, int32_t *starts) {
     __m512 v[MOST_RUNS][RUN_LANES];
     __m512i largest = _mm512_setzero_si512();
     NK_UNROLL for (int r = 0; r < runs; r++) {
@@ -155,6 +155,7 @@ NK_INLINE void quantize_runs(
     bool usable = nk_group_scale(_mm512_reduce_max_epu32(largest), scale);
     __m512 inverse = _mm512_set1_ps(usable ? 1.0f / *scale : 0.0f);
     __mmask16 all = usable ? 0xffff : 0;
+    __m512i sums = _mm512_setzero_si512();
     NK_UNROLL for (int r = 0; r < runs; r++) {
         __m512i words[RUN_LANES];
         NK_UNROLL for (int i = 0; i < RUN_LANES; i++) {
@@ -162,19 +163,25 @@ NK_INLINE void quantize_runs(
         }
         __m512i bytes = pack_bytes(words);
         _mm512_storeu_si512(values + r * NK_MAX_ROTATION, bytes);
-        __m512i sums = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), bytes);
-        starts[r] = NK_SHORT_ORIGIN - 128 * _mm512_reduce_add_epi32(sums);
+        sums = _mm512_dpbusd_epi32(sums, _mm512_set1_epi8(1), bytes);
+        if ((r + 1) % runs_of_group != 0) continue;
+        starts[r / runs_of_group] = NK_SHORT_ORIGIN - 128 * _mm512_reduce_add_epi32(sums);
+        sums = _mm512_setzero_si512();
     }
 }
 
 NK_AVX512 static void rotate_quantize_int8(
     float *x, int count, nk_rotation rotation, int group_size, int8_t *values, float *scale,
     int32_t *starts) {
-    bool are_runs = rotation.run == NK_MAX_ROTATION && group_size == NK_MAX_ROTATION;
-    if (are_runs && count == 2 * NK_MAX_ROTATION) {
-        quantize_runs(x, 2, rotation, values, scale, starts);
-    } else if (are_runs && count == NK_MAX_ROTATION) {
-        quantize_runs(x, 1, rotation, values, scale, starts);
+    bool is_whole = rotation.run == NK_MAX_ROTATION && count % NK_MAX_ROTATION == 0;
+    int runs = is_whole ? count / NK_MAX_ROTATION : 0;
+    int runs_of_group = group_size / NK_MAX_ROTATION;
+    if (runs == 1 && runs_of_group == 1) {
+        quantize_runs(x, 1, 1, rotation, values, scale, starts);
+    } else if (runs == 2 && runs_of_group == 1) {
+        quantize_runs(x, 2, 1, rotation, values, scale, starts);
+    } else if (runs == 3 && runs_of_group == 3) {
+        quantize_runs(x, 3, 3, rotation, values, scale, starts);
     } else {
         rotate(x, count, rotation.run, rotation.signs, rotation.scale);
         quantize_int8(x, count, group_size, values, scale, starts);

@@ -86,6 +86,17 @@ NK_INLINE void silu(int count, __m512 *x) {
     }
 }
 
+// Asks for the lines that a tile will write, or add to, from the first rows of `output` on: those of a
+// long batch do not stay in the second-level cache from one layer to the next.
+NK_INLINE void ask_output(int rows, int panel, nk_output output) {
+    bool halved = output.epilogue == NK_SILU_MULTIPLY;
+    float *out = output.out + (ptrdiff_t)panel * (halved ? NK_PANEL / 2 : NK_PANEL);
+    NK_UNROLL for (int i = 0; i < rows; i++, out += output.stride) {
+        __builtin_prefetch(out, 1);
+        if (!halved) __builtin_prefetch(out + NK_LANES, 1);
+    }
+}
+
 // Writes a finished tile, (rows, 2 vectors), to the first rows of `output`.
 NK_INLINE void store_tile(int rows, __m512 (*sums)[2], int panel, nk_output output) {
     ptrdiff_t column = (ptrdiff_t)panel * NK_PANEL;
@@ -153,6 +164,7 @@ NK_INLINE void float_tile(
     const char *w = product->panels + (ptrdiff_t)panel * product->words * 2 * LINE;
     const char *x = product->x + row * product->stride;
     output.out += row * output.stride;
+    ask_output(rows, panel, output);
     __m512 sums[MAX_ROWS][2];
     NK_UNROLL for (int i = 0; i < rows; i++) sums[i][0] = sums[i][1] = _mm512_setzero_ps();
     nk_share share = nk_begin_share(
@@ -329,6 +341,9 @@ NK_INLINE void int8_tile_of(
     int count = nk_smaller(left, (block->end - block->group) * matrix->group_size);
     nk_share share =
         nk_begin_share(output.ahead, rows, count, nk_ceil_div(count, INT8_STOP));
+    output.out += row * output.stride;
+    bool is_last = block->end == block->groups;
+    if (is_last) ask_output(rows, block->panel, output);
     __m512 sums[MAX_INT8_ROWS][2];
     NK_UNROLL for (int i = 0; i < rows; i++) {
         NK_UNROLL for (int half = 0; half < 2; half++) {
@@ -362,7 +377,7 @@ NK_INLINE void int8_tile_of(
             }
         }
     }
-    if (block->end < block->groups) {
+    if (!is_last) {
         NK_UNROLL for (int i = 0; i < rows; i++) {
             _mm512_store_ps(partial[row + i], sums[i][0]);
             _mm512_store_ps(partial[row + i] + NK_LANES, sums[i][1]);
@@ -374,7 +389,6 @@ NK_INLINE void int8_tile_of(
         sums[i][0] = _mm512_mul_ps(sums[i][0], factor);
         sums[i][1] = _mm512_mul_ps(sums[i][1], factor);
     }
-    output.out += row * output.stride;
     store_tile(rows, sums, block->panel, output);
 }
 
