@@ -61,35 +61,55 @@ package struct ActivationRows: Sendable {
     ) {
         precondition(row >= 0 && row < capacity, "The row must be within the capacity.")
         precondition(self.format.hasRoom(for: format), "The rows must have room for the format.")
-        let count = Int32(width)
         switch format {
         case .f32:
             floats(row: row).update(from: x, count: width)
         case .bf16:
-            kernels.functions.pointee.convert_bf16(x, count, bfloats(row: row))
-        case .int8(let groupSize):
-            quantize(x, row: row, groupSize: groupSize, format: format, kernels: kernels)
+            kernels.functions.pointee.convert_bf16(x, Int32(width), bfloats(row: row))
+        case .int8:
+            let step = format.scaleInputs(width)
+            for (index, first) in Swift.stride(from: 0, to: width, by: step).enumerated() {
+                storePart(x + first, row: row, part: index, format: format, kernels: kernels)
+            }
+            finish(row: row, format: format)
         }
     }
 
-    private func quantize(
-        _ x: UnsafeMutablePointer<Float>, row: Int, groupSize: Int, format: MatrixFormat,
+    /// Stores a part of a row, the inputs that share its scale of this number; the row is whole when
+    /// all parts are there and ``finish(row:format:)`` has been called.
+    ///
+    /// - Parameters:
+    ///   - x: The values of the part, used up.
+    ///   - row: Where.
+    ///   - part: Which of the row's scales.
+    ///   - format: int8; that of the matrix that reads the row; fits the rows' own.
+    ///   - kernels: Compute it.
+    package func storePart(
+        _ x: UnsafeMutablePointer<Float>, row: Int, part: Int, format: MatrixFormat,
         kernels: Kernels
     ) {
+        guard case .int8(let groupSize) = format else {
+            preconditionFailure("Only int8 rows have scales.")
+        }
         let rotation = nk_rotation(
             run: Int32(format.rotationRun), scale: format.rotationScales.activations,
             signs: MatrixFormat.rotationSigns)
-        let out = integers(row: row)
-        let scaleCount = format.scaleCount(width)
-        let rowScales = factors + row * (scaleCount + 1)
-        let rowStarts = starts + row * format.groupCount(width)
-        let step = min(width, groupSize * format.scaleGroups)
-        for (index, first) in Swift.stride(from: 0, to: width, by: step).enumerated() {
-            kernels.functions.pointee.rotate_quantize_int8(
-                x + first, Int32(min(step, width - first)), rotation, Int32(groupSize),
-                out + first, rowScales + index, rowStarts + index * format.scaleGroups)
-        }
-        nk_scale_factors(rowScales, Int32(scaleCount))
+        let step = format.scaleInputs(width)
+        let first = part * step
+        let firstGroup = row * format.groupCount(width) + part * format.scaleGroups
+        kernels.functions.pointee.rotate_quantize_int8(
+            x, Int32(min(step, width - first)), rotation, Int32(groupSize),
+            integers(row: row) + first, scales(row: row, format: format) + part,
+            starts + firstGroup)
+    }
+
+    /// Ends a row of parts.
+    package func finish(row: Int, format: MatrixFormat) {
+        nk_scale_factors(scales(row: row, format: format), Int32(format.scaleCount(width)))
+    }
+
+    private func scales(row: Int, format: MatrixFormat) -> UnsafeMutablePointer<Float> {
+        factors + row * (format.scaleCount(width) + 1)
     }
 
     func floats(row: Int) -> UnsafeMutablePointer<Float> {

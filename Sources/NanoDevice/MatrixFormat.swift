@@ -33,6 +33,12 @@ package enum MatrixFormat: Sendable, Hashable {
         return max(1, 128 / size)
     }
 
+    /// Inputs of a row of activations that share a scale.
+    package func scaleInputs(_ inputs: Int) -> Int {
+        guard case .int8(let size) = self else { return inputs }
+        return min(inputs, size * scaleGroups)
+    }
+
     /// Scales of a row of activations.
     package func scaleCount(_ inputs: Int) -> Int {
         (groupCount(inputs) + scaleGroups - 1) / scaleGroups

@@ -54,7 +54,8 @@ package final class Pipeline {
             capacity: graph.operations.count)
         for (index, operation) in graph.operations.enumerated() {
             (operations + index).initialize(
-                to: ResolvedOperation(operation, weights: weights, kvArena: kvArena))
+                to: ResolvedOperation(
+                    operation, model, weights: weights, kvArena: kvArena, unitCount: units.count))
         }
         let scratch = UnsafeMutablePointer<UnitScratch>.allocate(capacity: units.count)
         for unit in 0..<units.count {

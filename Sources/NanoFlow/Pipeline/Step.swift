@@ -80,14 +80,18 @@ final class Step: TiledProgram {
         case .attentionNorm, .feedForwardNorm: forRows(tile, nano) { norm($0, operation, unit) }
         case .ropeAppend: forRows(tile, nano) { ropeAppend($0, operation.cache) }
         case .attentionQuantization: forRows(tile, nano) { quantizeAttended($0, operation.format) }
-        case .activation: forRows(tile, nano) { quantizeGated($0, operation.format) }
+        case .activation: forRows(tile, nano) { quantizeGated($0, operation) }
         case .prefillAttention, .decodeAttention: attend(nano, tile, operation.cache)
         case .qkvProjection:
             multiply(nano, tile, activations.normed, activations.qkv, NK_STORE, ahead)
         case .outputProjection:
             multiply(nano, tile, activations.attendedInput, activations.residual, NK_ADD, ahead)
         case .gateUpProjection:
-            multiply(nano, tile, activations.normed, activations.gated, NK_SILU_MULTIPLY, ahead)
+            if let width = operation.gatedWidth {
+                multiplyGated(nano, tile, width, unit, ahead)
+            } else {
+                multiply(nano, tile, activations.normed, activations.gated, NK_SILU_MULTIPLY, ahead)
+            }
         case .downProjection:
             multiply(nano, tile, activations.activated, activations.residual, NK_ADD, ahead)
         case .lmHead: multiplyHead(nano, tile, unit)
@@ -124,6 +128,28 @@ final class Step: TiledProgram {
             stride: out.stride, epilogue: epilogue, kernels: shared.kernels, ahead: ahead)
     }
 
+    /// A tile of gate-up, rounded at once.
+    ///
+    /// Nothing reads the rows of `activated` meanwhile: the layer before has ended for these rows.
+    private func multiplyGated(
+        _ nano: StepOperation, _ tile: Int, _ width: Int, _ unit: Int, _ ahead: Ahead?
+    ) {
+        let (rows, panels) = (nano.rows(tile), nano.product.panels(tile))
+        let operation = shared.operations[nano.operation]
+        let gated = shared.scratch[unit].tile
+        // The product writes column c of row r to out[r * stride + c].
+        let first = panels.lowerBound * TileGeometry.gatedPanelWidth
+        operation.matrix.multiply(
+            shared.activations.normed, rows: rows, panels: panels,
+            into: gated - rows.lowerBound * width - first, stride: width,
+            epilogue: NK_SILU_MULTIPLY, kernels: shared.kernels, ahead: ahead)
+        for row in rows {
+            shared.activations.activated.storePart(
+                gated + (row - rows.lowerBound) * width, row: row, part: first / width,
+                format: operation.format, kernels: shared.kernels)
+        }
+    }
+
     /// A tile of logits lives in the unit's scratch only: of most rows not all are wanted.
     private func multiplyHead(_ nano: StepOperation, _ tile: Int, _ unit: Int) {
         let (rows, panels) = (nano.rows(tile), nano.product.panels(tile))
@@ -132,7 +158,7 @@ final class Step: TiledProgram {
         let tokens = LogitTiles.tokens(column, vocabularyCount: shared.model.vocabularyCount)
         for row in rows {
             let logits =
-                shared.scratch[unit].headTile + (row - rows.lowerBound) * LogitTiles.columnCount
+                shared.scratch[unit].tile + (row - rows.lowerBound) * LogitTiles.columnCount
             if input.logitRows[row].wantsLogits {
                 (shared.activations.logits.row(row) + tokens.lowerBound).update(
                     from: logits, count: tokens.count)
@@ -154,7 +180,7 @@ final class Step: TiledProgram {
         let width = LogitTiles.columnCount
         // The product writes column c of row r to out[r * stride + c].
         let origin =
-            shared.scratch[unit].headTile - rows.lowerBound * width
+            shared.scratch[unit].tile - rows.lowerBound * width
             - panels.lowerBound * Int(NK_PANEL)
         head.multiply(
             shared.activations.finalNormed, rows: rows, panels: panels, into: origin,
@@ -239,9 +265,15 @@ final class Step: TiledProgram {
             attended, row: row, format: format, kernels: shared.kernels)
     }
 
-    private func quantizeGated(_ row: Int, _ format: MatrixFormat) {
-        shared.activations.activated.store(
-            shared.activations.gated.row(row), row: row, format: format, kernels: shared.kernels)
+    private func quantizeGated(_ row: Int, _ operation: ResolvedOperation) {
+        let activated = shared.activations.activated
+        if operation.gatedWidth != nil {
+            activated.finish(row: row, format: operation.format)
+        } else {
+            activated.store(
+                shared.activations.gated.row(row), row: row, format: operation.format,
+                kernels: shared.kernels)
+        }
     }
 
     // MARK: - Attention and sampling
@@ -327,7 +359,7 @@ final class Step: TiledProgram {
             let first = column * TileGeometry.LMHead.panelsPerTile
             let end = min(first + TileGeometry.LMHead.panelsPerTile, head.panelCount)
             computeHead(head, logitRow..<logitRow + 1, first..<end, unit)
-            return UnsafePointer(shared.scratch[unit].headTile)
+            return UnsafePointer(shared.scratch[unit].tile)
         }
     }
 }

@@ -27,16 +27,22 @@ struct ResolvedOperation {
     let matrix: PackedMatrix
     let norm: WeightVector
     let cache: nk_kv_layer
-
     /// What the operation's result is stored in, where a matrix product reads it next.
-    var format: MatrixFormat { matrix.format }
+    let format: MatrixFormat
+    /// Of gate-up and activation: ``TileGeometry/gatedWidth(_:feedForwardSize:unitCount:)``.
+    let gatedWidth: Int?
 
-    init(_ operation: Operation, weights: ModelWeights, kvArena: KVArena) {
+    init(
+        _ operation: Operation, _ model: ModelConfiguration, weights: ModelWeights,
+        kvArena: KVArena, unitCount: Int
+    ) {
         kind = operation.kind
         // Before the first layer and behind the last the LM head stands in where nothing counts.
         guard let index = operation.layer else {
             (matrix, norm) = (weights.lmHead, weights.finalNorm)
             cache = kvArena.layer(0)
+            format = matrix.format
+            gatedWidth = nil
             return
         }
         let layer = weights.layers[index]
@@ -49,6 +55,9 @@ struct ResolvedOperation {
             }
         norm = operation.kind == .feedForwardNorm ? layer.feedForwardNorm : layer.attentionNorm
         cache = kvArena.layer(index)
+        format = operation.kind == .gateUpProjection ? layer.down.format : matrix.format
+        gatedWidth = TileGeometry.gatedWidth(
+            layer.down.format, feedForwardSize: model.feedForwardSize, unitCount: unitCount)
     }
 }
 
@@ -72,15 +81,7 @@ struct StepOperation {
         operation = nano.layer == nil ? 0 : nano.operation
         let rows = nano.kind.isOnLogitRows ? nano.logitRows : nano.rows
         (firstRow, rowCount) = (rows.lowerBound, rows.count)
-        let panelCount = shared.operations[operation].matrix.panelCount
-        product =
-            nano.kind == .lmHead
-            ? TileGeometry.Product(
-                rowCount: rows.count, panelCount: panelCount,
-                panelsPerTile: TileGeometry.LMHead.panelsPerTile)
-            : TileGeometry.Product(
-                rowCount: rows.count, panelCount: panelCount,
-                tilesPerUnit: TileGeometry.productTilesPerUnit, unitCount: shared.unitCount)
+        product = Self.product(nano.kind, rows.count, shared.operations[operation], shared.unitCount)
         switch nano.kind {
         case .prefillAttention, .decodeAttention:
             pieces = input.pieces(of: nano.kind, in: nano.rows)
@@ -96,6 +97,25 @@ struct StepOperation {
             }
     }
 
+    private static func product(
+        _ kind: Operation.Kind, _ rowCount: Int, _ operation: ResolvedOperation, _ unitCount: Int
+    ) -> TileGeometry.Product {
+        let panelCount = operation.matrix.panelCount
+        if kind == .lmHead {
+            return TileGeometry.Product(
+                rowCount: rowCount, panelCount: panelCount,
+                panelsPerTile: TileGeometry.LMHead.panelsPerTile, unitCount: 1)
+        }
+        if kind == .gateUpProjection, let width = operation.gatedWidth {
+            return TileGeometry.Product(
+                rowCount: rowCount, panelCount: panelCount,
+                panelsPerTile: width / TileGeometry.gatedPanelWidth, unitCount: unitCount)
+        }
+        return TileGeometry.Product(
+            rowCount: rowCount, panelCount: panelCount,
+            tilesPerUnit: TileGeometry.productTilesPerUnit, unitCount: unitCount)
+    }
+
     /// The rows of a tile of a product.
     func rows(_ tile: Int) -> Range<Int> {
         let rows = product.rows(tile)
@@ -106,21 +126,22 @@ struct StepOperation {
 /// Memory that one execution unit has to itself.
 struct UnitScratch {
     let row: UnsafeMutablePointer<Float>  // (hidden)
-    let headTile: UnsafeMutablePointer<Float>  // a tile of the LM head's result
+    /// A tile of the LM head's result, or of gate-up's.
+    let tile: UnsafeMutablePointer<Float>
     let sampler: Sampler
 
-    private static let headTileCount =
+    private static let tileCount =
         TileGeometry.productRowsPerTile * TileGeometry.LMHead.columnsPerTile
 
     static func byteCount(_ model: ModelConfiguration) -> Int {
         MemoryArena.byteCount(Float.self, model.hiddenSize)
-            + MemoryArena.byteCount(Float.self, headTileCount)
+            + MemoryArena.byteCount(Float.self, tileCount)
             + Sampler.byteCount(vocabularyCount: model.vocabularyCount)
     }
 
     init(_ model: ModelConfiguration, kernels: Kernels, arena: MemoryArena) {
         row = arena.cutFloor(Float.self, model.hiddenSize)
-        headTile = arena.cutFloor(Float.self, Self.headTileCount)
+        tile = arena.cutFloor(Float.self, Self.tileCount)
         sampler = Sampler(
             vocabularyCount: model.vocabularyCount, kernels: kernels, arena: arena)
     }

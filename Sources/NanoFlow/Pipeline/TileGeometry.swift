@@ -1,3 +1,5 @@
+package import NanoDevice
+
 /// How an operation's work is cut into tiles; results do not depend on the cut.
 package enum TileGeometry {
     /// Rows of a row-wise operation in one tile.
@@ -34,8 +36,8 @@ package enum TileGeometry {
             self.panelCount = panelCount
         }
 
-        package init(rowCount: Int, panelCount: Int, panelsPerTile: Int) {
-            rowsPerTile = Self.rowsPerTile(rowCount, 1)
+        package init(rowCount: Int, panelCount: Int, panelsPerTile: Int, unitCount: Int) {
+            rowsPerTile = Self.rowsPerTile(rowCount, unitCount)
             self.rowCount = rowCount
             self.panelCount = panelCount
             self.panelsPerTile = panelsPerTile
@@ -66,6 +68,22 @@ package enum TileGeometry {
     enum LMHead {
         static let panelsPerTile = 8
         static let columnsPerTile = panelsPerTile * 32
+    }
+
+    /// Values that a panel of gate-up, 16 gates and 16 ups, comes to.
+    static let gatedPanelWidth = 16
+
+    /// Outputs of gate-up that a tile of it rounds itself to one scale's worth of inputs of the down
+    /// projection: they never leave the unit's cache as f32. nil: the activation rounds them, since
+    /// there is no such scale or tiles would be too few for the units.
+    package static func gatedWidth(
+        _ format: MatrixFormat, feedForwardSize: Int, unitCount: Int
+    ) -> Int? {
+        let width = format.scaleInputs(feedForwardSize)
+        guard case .int8 = format, width % gatedPanelWidth == 0, width <= LMHead.columnsPerTile,
+            ceiling(feedForwardSize, width) >= 4 * unitCount
+        else { return nil }
+        return width
     }
 
     package static func rowTileCount(_ rowCount: Int) -> Int {
