@@ -304,6 +304,14 @@ NK_INLINE void take_inputs(
     }
 }
 
+// The next tile's inputs, a line of each row: another unit may have written them.
+NK_INLINE void ask_rows_below(int rows, const int8_inputs *inputs) {
+    NK_UNROLL for (int i = 0; i < rows; i++) {
+        _mm_prefetch(
+            (const char *)inputs->rows[i / 3] + (i % 3 + rows) * inputs->stride, _MM_HINT_T0);
+    }
+}
+
 // The dot products of one group, from where they count.
 NK_INLINE void dot_group(
     int rows, int length, const int32_t *starts, ptrdiff_t stride, int8_inputs *inputs,
@@ -313,6 +321,7 @@ NK_INLINE void dot_group(
     }
     for (; length > 0; length -= INT8_STOP) {
         nk_ask_share(others, share);
+        ask_rows_below(rows, inputs);
         take_inputs(rows, nk_smaller(length, INT8_STOP), inputs, ahead, dots);
     }
 }
