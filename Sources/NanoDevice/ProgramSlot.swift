@@ -12,7 +12,7 @@ final class ProgramSlot {
     private var laneOperations = GrowingBuffer<Int>()
     private(set) var laneEnds: [Int] = []
     private(set) var roles: [UnitRole] = []
-    private var claimed: UnsafeMutablePointer<Atomic<Int>>  // (operation, way)
+    private var claimed: UnsafeMutablePointer<Atomic<Int>>  // (way, operation)
     private var finished: UnsafeMutablePointer<Atomic<Int>>
     private let isAnnounced = Atomic<Bool>(false)
     /// Units that have left the program; all of them before the slot is filled again.
@@ -37,7 +37,7 @@ final class ProgramSlot {
 
     private func deallocate() {
         operations.deallocate()
-        claimed.deinitialize(count: capacity * unitCount).deallocate()
+        claimed.deinitialize(count: wayStride * unitCount).deallocate()
         finished.deinitialize(count: capacity).deallocate()
     }
 
@@ -60,7 +60,7 @@ final class ProgramSlot {
                     tileCount: program.tileCount(of: index), category: program.category(of: index),
                     dependencyEnd: dependencies.count))
             for way in 0..<unitCount {
-                claimed[index * unitCount + way].store(0, ordering: .relaxed)
+                claimed[way * wayStride + index].store(0, ordering: .relaxed)
             }
             finished[index].store(0, ordering: .relaxed)
         }
@@ -93,11 +93,15 @@ final class ProgramSlot {
         deallocate()
         capacity = max(count, 2 * capacity)
         operations = .allocate(capacity: capacity)
-        claimed = .allocate(capacity: capacity * unitCount)
+        claimed = .allocate(capacity: wayStride * unitCount)
         finished = .allocate(capacity: capacity)
-        for index in 0..<capacity * unitCount { (claimed + index).initialize(to: Atomic(0)) }
+        for index in 0..<wayStride * unitCount { (claimed + index).initialize(to: Atomic(0)) }
         for index in 0..<capacity { (finished + index).initialize(to: Atomic(0)) }
     }
+
+    /// From one way's counters to the next one's: their units take from their own at every tile, so no
+    /// cache line, nor one of its pair, holds counters of two.
+    private var wayStride: Int { capacity + 256 / MemoryLayout<Atomic<Int>>.stride }
 
     // MARK: - The units' side
 
@@ -129,7 +133,7 @@ final class ProgramSlot {
         for offset in 0..<unitCount {
             let way = (unit + offset) % unitCount
             let tiles = count * way / unitCount..<count * (way + 1) / unitCount
-            let next = claimed + operation * unitCount + way
+            let next = claimed + way * wayStride + operation
             // Looked at first: on many units most of the others' ways are done.
             guard next.pointee.load(ordering: .relaxed) < tiles.count else { continue }
             let tile = next.pointee.wrappingAdd(1, ordering: .relaxed).oldValue
@@ -138,8 +142,8 @@ final class ProgramSlot {
         return nil
     }
 
-    func finishTile(of operation: Int) {
-        finished[operation].wrappingAdd(1, ordering: .releasing)
+    func finish(_ tileCount: Int, of operation: Int) {
+        finished[operation].wrappingAdd(tileCount, ordering: .releasing)
     }
 
     /// True for the first unit that asks.

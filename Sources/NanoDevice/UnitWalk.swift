@@ -10,6 +10,9 @@ struct UnitWalk: ~Copyable {
     private let unit: Int
     private let cursors: UnsafeMutablePointer<Cursor>  // (lane)
     private var window = AheadWindow()
+    /// Tiles of one operation that have been run and not yet told to the other units: at once if
+    /// something may wait for them.
+    private var done = (operation: 0, tileCount: 0)
     private var clock: UnitClock
 
     private struct Cursor {
@@ -72,6 +75,7 @@ struct UnitWalk: ~Copyable {
             run(operation, tile, slot, program, ahead: nil)
             return true
         }
+        tell(slot)
         clock.wait(slot)
         return false
     }
@@ -79,6 +83,7 @@ struct UnitWalk: ~Copyable {
     private mutating func claim(in lane: Int, _ slot: ProgramSlot) -> (operation: Int, tile: Int)? {
         while let operation = slot.operation(lane: lane, position: cursors[lane].position) {
             if !cursors[lane].isReady {
+                tell(slot)
                 guard slot.isReady(operation) else { return nil }
                 cursors[lane].isReady = true
             }
@@ -109,8 +114,18 @@ struct UnitWalk: ~Copyable {
         ahead: Ahead?
     ) {
         clock.work(on: operation, slot)
+        if operation != done.operation {
+            tell(slot)
+            done.operation = operation
+        }
         program.run(operation: operation, tile: tile, unit: unit, ahead: ahead)
-        slot.finishTile(of: operation)
+        done.tileCount += 1
+    }
+
+    private mutating func tell(_ slot: ProgramSlot) {
+        guard done.tileCount > 0 else { return }
+        slot.finish(done.tileCount, of: done.operation)
+        done.tileCount = 0
     }
 
     private func isThrough(_ slot: ProgramSlot, _ role: UnitRole) -> Bool {

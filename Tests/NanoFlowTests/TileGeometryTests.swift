@@ -1,3 +1,4 @@
+import NanoDevice
 import NanoFlow
 import Testing
 
@@ -43,6 +44,21 @@ import Testing
         let last = product.rows(half - 1)
         #expect(product.tileCount % 2 == 0 && last.upperBound == product.rows(half).lowerBound)
         #expect(abs(last.upperBound - rowCount / 2) <= 1)
+    }
+
+    /// What shares a scale, in whole panels, if the units find four such tiles each.
+    @Test(arguments: [
+        (MatrixFormat.int8(groupSize: 192), 1536, 2, 192), (.int8(groupSize: 192), 1536, 3, nil),
+        (.int8(groupSize: 64), 1536, 3, 128), (.int8(groupSize: 192), 14336, 18, 192),
+        (.int8(groupSize: 1536), 1536, 1, nil), (.int8(groupSize: 20), 1600, 1, nil),
+        (.bf16, 14336, 1, nil), (.f32, 14336, 1, nil),
+    ])
+    func gateUpRoundsWhatSharesAScale(
+        format: MatrixFormat, feedForwardSize: Int, unitCount: Int, expected: Int?
+    ) {
+        let width = TileGeometry.gatedWidth(
+            format, feedForwardSize: feedForwardSize, unitCount: unitCount)
+        #expect(width == expected)
     }
 
     @Test func tilesOfRowsCoverEveryRowOnce() {
