@@ -101,7 +101,10 @@ struct EngineOptions: ParsableArguments {
     @Option(help: "Sequences that run at once.")
     var maxNumSeqs = 256
 
-    @Option(help: "Tokens in one step.")
+    @Option(
+        help: """
+            Tokens in one step. With more, prompts take less time and streams beside them wait longer;             2048 suits work that nobody waits for.
+            """)
     var maxNumBatchedTokens = 512
 
     @Option(help: "Tokens of prompt and completion together (default: the model's context).")
