@@ -46,13 +46,16 @@ import Testing
         #expect(abs(last.upperBound - rowCount / 2) <= 1)
     }
 
-    /// What shares a scale, in whole panels, if the units find four such tiles each.
-    @Test(arguments: [
-        (MatrixFormat.int8(groupSize: 192), 1536, 2, 192), (.int8(groupSize: 192), 1536, 3, nil),
+    /// Format, feed-forward size, units, width of a tile.
+    static let gatedWidths: [(MatrixFormat, Int, Int, Int?)] = [
+        (.int8(groupSize: 192), 1536, 2, 192), (.int8(groupSize: 192), 1536, 3, nil),
         (.int8(groupSize: 64), 1536, 3, 128), (.int8(groupSize: 192), 14336, 18, 192),
         (.int8(groupSize: 1536), 1536, 1, nil), (.int8(groupSize: 20), 1600, 1, nil),
         (.bf16, 14336, 1, nil), (.f32, 14336, 1, nil),
-    ])
+    ]
+
+    /// What shares a scale, in whole panels, if the units find four such tiles each.
+    @Test(arguments: gatedWidths)
     func gateUpRoundsWhatSharesAScale(
         format: MatrixFormat, feedForwardSize: Int, unitCount: Int, expected: Int?
     ) {

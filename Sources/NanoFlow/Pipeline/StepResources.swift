@@ -81,7 +81,8 @@ struct StepOperation {
         operation = nano.layer == nil ? 0 : nano.operation
         let rows = nano.kind.isOnLogitRows ? nano.logitRows : nano.rows
         (firstRow, rowCount) = (rows.lowerBound, rows.count)
-        product = Self.product(nano.kind, rows.count, shared.operations[operation], shared.unitCount)
+        product = Self.product(
+            nano.kind, rows.count, shared.operations[operation], shared.unitCount)
         switch nano.kind {
         case .prefillAttention, .decodeAttention:
             pieces = input.pieces(of: nano.kind, in: nano.rows)

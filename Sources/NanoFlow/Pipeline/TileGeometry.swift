@@ -73,9 +73,11 @@ package enum TileGeometry {
     /// Values that a panel of gate-up, 16 gates and 16 ups, comes to.
     static let gatedPanelWidth = 16
 
-    /// Outputs of gate-up that a tile of it rounds itself to one scale's worth of inputs of the down
-    /// projection: they never leave the unit's cache as f32. nil: the activation rounds them, since
-    /// there is no such scale or tiles would be too few for the units.
+    /// Values that a tile of gate-up comes to where it rounds them itself: one scale's worth of the
+    /// down projection's inputs.
+    ///
+    /// They never leave the unit's cache as f32. nil: the activation rounds them, since there is no
+    /// such scale or tiles would be too few for the units.
     package static func gatedWidth(
         _ format: MatrixFormat, feedForwardSize: Int, unitCount: Int
     ) -> Int? {
