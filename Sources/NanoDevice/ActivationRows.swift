@@ -12,6 +12,10 @@ package struct ActivationRows: Sendable {
     package let width: Int
     /// Elements from one row to the next.
     package let stride: Int
+    // Whatever the format, a row has the same places: units may be at work on different rows for
+    // different matrices.
+    private let factorStride: Int
+    private let startStride: Int
     private nonisolated(unsafe) let values: UnsafeMutableRawPointer
     private nonisolated(unsafe) let factors: UnsafeMutablePointer<Float>  // (row, scale + 1)
     private nonisolated(unsafe) let starts: UnsafeMutablePointer<Int32>  // (row, group)
@@ -37,10 +41,11 @@ package struct ActivationRows: Sendable {
         self.width = width
         let rowByteCount = Self.rowByteCount(width, format)
         stride = rowByteCount / format.elementByteCount
+        factorStride = format.scaleCount(width) + 1
+        startStride = max(1, format.groupCount(width))
         let bytes = arena.cut(UInt8.self, count: capacity * rowByteCount)
-        let factors = arena.cut(Float.self, count: capacity * (format.scaleCount(width) + 1))
-        let groups = max(1, format.groupCount(width))
-        let starts = arena.cut(Int32.self, count: capacity * groups)
+        let factors = arena.cut(Float.self, count: capacity * factorStride)
+        let starts = arena.cut(Int32.self, count: capacity * startStride)
         guard let base = bytes.baseAddress, let factorBase = factors.baseAddress,
             let startBase = starts.baseAddress
         else { preconditionFailure("Activations must have rows and a width.") }
@@ -59,8 +64,7 @@ package struct ActivationRows: Sendable {
     package func store(
         _ x: UnsafeMutablePointer<Float>, row: Int, format: MatrixFormat, kernels: Kernels
     ) {
-        precondition(row >= 0 && row < capacity, "The row must be within the capacity.")
-        precondition(self.format.hasRoom(for: format), "The rows must have room for the format.")
+        check(row, format)
         switch format {
         case .f32:
             floats(row: row).update(from: x, count: width)
@@ -88,6 +92,7 @@ package struct ActivationRows: Sendable {
         _ x: UnsafeMutablePointer<Float>, row: Int, part: Int, format: MatrixFormat,
         kernels: Kernels
     ) {
+        check(row, format)
         guard case .int8(let groupSize) = format else {
             preconditionFailure("Only int8 rows have scales.")
         }
@@ -96,20 +101,20 @@ package struct ActivationRows: Sendable {
             signs: MatrixFormat.rotationSigns)
         let step = format.scaleInputs(width)
         let first = part * step
-        let firstGroup = row * format.groupCount(width) + part * format.scaleGroups
         kernels.functions.pointee.rotate_quantize_int8(
             x, Int32(min(step, width - first)), rotation, Int32(groupSize),
-            integers(row: row) + first, scales(row: row, format: format) + part,
-            starts + firstGroup)
+            integers(row: row) + first, factors + row * factorStride + part,
+            starts + row * startStride + part * format.scaleGroups)
     }
 
     /// Ends a row of parts.
     package func finish(row: Int, format: MatrixFormat) {
-        nk_scale_factors(scales(row: row, format: format), Int32(format.scaleCount(width)))
+        nk_scale_factors(factors + row * factorStride, Int32(format.scaleCount(width)))
     }
 
-    private func scales(row: Int, format: MatrixFormat) -> UnsafeMutablePointer<Float> {
-        factors + row * (format.scaleCount(width) + 1)
+    private func check(_ row: Int, _ format: MatrixFormat) {
+        precondition(row >= 0 && row < capacity, "The row must be within the capacity.")
+        precondition(self.format.hasRoom(for: format), "The rows must have room for the format.")
     }
 
     func floats(row: Int) -> UnsafeMutablePointer<Float> {
@@ -126,11 +131,9 @@ package struct ActivationRows: Sendable {
 
     /// The rows from `row` on, as the kernels take them.
     func integers(row: Int, format: MatrixFormat) -> nk_rows_int8 {
-        let groups = format.groupCount(width)
-        let factorCount = format.scaleCount(width) + 1
-        return nk_rows_int8(
-            values: integers(row: row), stride: stride, factors: factors + row * factorCount,
-            factor_stride: factorCount, scale_groups: Int32(format.scaleGroups),
-            starts: starts + row * groups, group_stride: groups)
+        nk_rows_int8(
+            values: integers(row: row), stride: stride, factors: factors + row * factorStride,
+            factor_stride: factorStride, scale_groups: Int32(format.scaleGroups),
+            starts: starts + row * startStride, group_stride: startStride)
     }
 }

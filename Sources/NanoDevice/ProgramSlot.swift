@@ -101,7 +101,9 @@ final class ProgramSlot {
 
     /// From one way's counters to the next one's: their units take from their own at every tile, so no
     /// cache line, nor one of its pair, holds counters of two.
-    private var wayStride: Int { capacity + 256 / MemoryLayout<Atomic<Int>>.stride }
+    private var wayStride: Int {
+        capacity == 0 ? 0 : capacity + 256 / MemoryLayout<Atomic<Int>>.stride
+    }
 
     // MARK: - The units' side
 

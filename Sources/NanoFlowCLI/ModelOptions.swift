@@ -103,7 +103,8 @@ struct EngineOptions: ParsableArguments {
 
     @Option(
         help: """
-            Tokens in one step. With more, prompts take less time and streams beside them wait longer;             2048 suits work that nobody waits for.
+            Tokens in one step. With more, prompts take less time and streams beside them wait \
+            longer; 2048 suits work that nobody waits for.
             """)
     var maxNumBatchedTokens = 512
 

@@ -12,7 +12,7 @@ package struct ModelConfiguration: Sendable, Hashable {
     package let layerCount: Int
     /// Width of the residual stream.
     package let hiddenSize: Int
-    package let feedForwardSize: Int
+    package var feedForwardSize: Int
     /// Query heads.
     package let headCount: Int
     /// Key and value heads; each serves `headCount / kvHeadCount` query heads.

@@ -49,6 +49,28 @@ import Testing
         }
     }
 
+    /// Five units have too few tiles of gate-up to let them round what they make.
+    @Test(arguments: [32, 64], [2, 5])
+    func anyPlanOfAWideFeedForwardGivesTheSameBits(groupSize: Int, threads: Int) throws {
+        let base = EngineConfiguration(precision: .int8, groupSize: groupSize)
+        let reference = try PlannedRun(
+            Self.configuration(base, threads: 1, tokens: 48), of: PlannedRun.wide())
+        let expected = reference.answers(
+            Self.prompts, maxTokens: 12, scored: [1, 4], plan: ArrangedPlan.sequential)
+        let varied = try PlannedRun(
+            Self.configuration(base, threads: threads, tokens: 48), of: PlannedRun.wide())
+        for seed in UInt64(0)..<4 {
+            var random = SeededGenerator(seed: seed)
+            let answers = varied.answers(Self.prompts, maxTokens: 12, scored: [1, 4]) {
+                guard let plan = ArrangedPlan.random($0, $1, using: &random) else {
+                    preconditionFailure("An order made from the dependencies must run.")
+                }
+                return plan
+            }
+            #expect(answers == expected, "seed \(seed)")
+        }
+    }
+
     @Test(arguments: configurations, PipelineMode.allCases)
     func everyModeGivesTheSameBits(base: EngineConfiguration, mode: PipelineMode) throws {
         let reference = try PlannedRun(Self.configuration(base, threads: 2, tokens: 64))

@@ -13,8 +13,16 @@ final class PlannedRun {
     /// What a sequence has come to: tokens with the bits of their log-probabilities, drawn or scored.
     typealias Answer = [UInt64]
 
-    init(_ configuration: EngineConfiguration) throws {
-        let source = try ModelSource(Fixture.engine("tiny-llama.gguf").path)
+    /// Random weights with a feed-forward so wide that tiles of gate-up round their results; the last
+    /// tile has 80 of 128.
+    static func wide() throws -> ModelSource {
+        var model = try ModelSource(Fixture.engine("tiny-llama.gguf").path).model
+        model.feedForwardSize = 1104
+        return ModelSource(model, RandomTensors(seed: 5, hasQKVBias: false), seed: 5)
+    }
+
+    init(_ configuration: EngineConfiguration, of model: ModelSource? = nil) throws {
+        let source = try model ?? ModelSource(Fixture.engine("tiny-llama.gguf").path)
         let machine = Machine.current()
         let kernels = Kernels(configuration.instructionSet ?? .best)
         settings = try EngineSettings(configuration, source: source, machine: machine)

@@ -54,8 +54,14 @@ package struct ModelSource {
                 .invalidConfiguration, field: "layers", limit: "1 to \(shape.layerCount)",
                 given: "\(layers)")
         }
-        model = shape.configuration(layerCount: layers)
-        tensors = shape.tensors(seed: seed)
+        self.init(
+            shape.configuration(layerCount: layers), shape.tensors(seed: seed), seed: seed)
+    }
+
+    /// A model of random weights, with the tokenizer of bytes.
+    package init(_ model: ModelConfiguration, _ tensors: RandomTensors, seed: UInt64) {
+        self.model = model
+        self.tensors = tensors
         (file, randomSeed) = (nil, seed)
         chatTemplate = nil
         do {

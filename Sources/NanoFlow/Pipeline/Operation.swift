@@ -110,7 +110,8 @@ extension Operation.Kind {
         case .attentionQuantization: [.writes(.attended), .writes(.attendedInput)]
         case .outputProjection: [.reads(.attendedInput), .writes(.residual)]
         case .attentionAllReduce, .feedForwardAllReduce: [.writes(.residual)]
-        case .gateUpProjection: [.reads(.normed), .writes(.gated)]
+        // Where its tiles round their results themselves they write these at once.
+        case .gateUpProjection: [.reads(.normed), .writes(.gated), .writes(.activated)]
         case .activation: [.reads(.gated), .writes(.activated)]
         case .downProjection: [.reads(.activated), .writes(.residual)]
         case .finalNorm: [.reads(.residual), .writes(.finalNormed)]

@@ -129,8 +129,6 @@ final class Step: TiledProgram {
     }
 
     /// A tile of gate-up, rounded at once.
-    ///
-    /// Nothing reads the rows of `activated` meanwhile: the layer before has ended for these rows.
     private func multiplyGated(
         _ nano: StepOperation, _ tile: Int, _ width: Int, _ unit: Int, _ ahead: Ahead?
     ) {
