@@ -10,8 +10,8 @@ struct UnitWalk: ~Copyable {
     private let unit: Int
     private let cursors: UnsafeMutablePointer<Cursor>  // (lane)
     private var window = AheadWindow()
-    /// Tiles of one operation that have been run and not yet told to the other units: at once if
-    /// something may wait for them.
+    /// Tiles of one operation that have been run and that the other units have not been told of: they
+    /// are before this one turns to another operation or waits.
     private var done = (operation: 0, tileCount: 0)
     private var clock: UnitClock
 
