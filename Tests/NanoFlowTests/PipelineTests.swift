@@ -37,16 +37,7 @@ import Testing
             Self.prompts, maxTokens: 12, scored: [1, 4], plan: ArrangedPlan.sequential)
         #expect(expected[1].count == 89 && expected[5].count == 12)
         let varied = try PlannedRun(Self.configuration(base, threads: threads, tokens: tokens))
-        for seed in UInt64(0)..<6 {
-            var random = SeededGenerator(seed: seed)
-            let answers = varied.answers(Self.prompts, maxTokens: 12, scored: [1, 4]) {
-                guard let plan = ArrangedPlan.random($0, $1, using: &random) else {
-                    preconditionFailure("An order made from the dependencies must run.")
-                }
-                return plan
-            }
-            #expect(answers == expected, "seed \(seed)")
-        }
+        expectRandomPlans(6, of: varied, toAnswer: expected)
     }
 
     /// Five units have too few tiles of gate-up to let them round what they make.
@@ -59,9 +50,16 @@ import Testing
             Self.prompts, maxTokens: 12, scored: [1, 4], plan: ArrangedPlan.sequential)
         let varied = try PlannedRun(
             Self.configuration(base, threads: threads, tokens: 48), of: PlannedRun.wide())
-        for seed in UInt64(0)..<4 {
+        expectRandomPlans(4, of: varied, toAnswer: expected)
+    }
+
+    /// The prompts of which 1 and 4 are scored.
+    private func expectRandomPlans(
+        _ count: UInt64, of run: PlannedRun, toAnswer expected: [PlannedRun.Answer]
+    ) {
+        for seed in 0..<count {
             var random = SeededGenerator(seed: seed)
-            let answers = varied.answers(Self.prompts, maxTokens: 12, scored: [1, 4]) {
+            let answers = run.answers(Self.prompts, maxTokens: 12, scored: [1, 4]) {
                 guard let plan = ArrangedPlan.random($0, $1, using: &random) else {
                     preconditionFailure("An order made from the dependencies must run.")
                 }
