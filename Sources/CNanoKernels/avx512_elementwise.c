@@ -1,4 +1,6 @@
 // Norms, activations, conversions and searches over one row, 16 lanes at a time, the rest by mask.
+#include <limits.h>
+
 #include "nano_kernels.h"
 
 #if defined(__x86_64__)
@@ -194,21 +196,52 @@ NK_INLINE __m512 load_or_lowest(const float *x, int first, int count) {
         _mm512_set1_ps(-INFINITY), nk_lanes_left(first, count), x + first);
 }
 
+// Each lane keeps its largest number and where that stood first, and so do several vectors, none of
+// which waits for the others.
+enum { ARGMAX_CHAINS = 4 };
+
+NK_INLINE void keep_larger(__m512 v, int first, __m512 *largest, __m512i *place) {
+    __mmask16 larger = _mm512_cmp_ps_mask(v, *largest, _CMP_GT_OQ);  // Never of NaN.
+    *largest = _mm512_mask_mov_ps(*largest, larger, v);
+    *place = _mm512_mask_mov_epi32(*place, larger, _mm512_set1_epi32(first));
+}
+
 NK_AVX512 static int argmax(const float *x, int count, float *maximum) {
-    __m512 largest = _mm512_set1_ps(-INFINITY);
-    for (int i = 0; i < count; i += NK_LANES) {
-        // If x holds a NaN, max gives its second operand.
-        largest = _mm512_max_ps(load_or_lowest(x, i, count), largest);
+    const __m512i lanes =
+        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m512 largest[ARGMAX_CHAINS];
+    __m512i place[ARGMAX_CHAINS];
+    for (int c = 0; c < ARGMAX_CHAINS; c++) {
+        largest[c] = _mm512_set1_ps(-INFINITY);
+        place[c] = _mm512_setzero_si512();
     }
-    *maximum = nk_max_lanes(largest);
-    largest = _mm512_set1_ps(*maximum);
-    for (int i = 0; i < count; i += NK_LANES) {
-        __m512 v = load_or_lowest(x, i, count);
-        __mmask16 hits =
-            _mm512_mask_cmp_ps_mask(nk_lanes_left(i, count), v, largest, _CMP_EQ_OQ);
-        if (hits) return i + __builtin_ctz(hits);
+    int i = 0;
+    for (; i + ARGMAX_CHAINS * NK_LANES <= count; i += ARGMAX_CHAINS * NK_LANES) {
+        NK_UNROLL for (int c = 0; c < ARGMAX_CHAINS; c++) {
+            int first = i + c * NK_LANES;
+            keep_larger(_mm512_loadu_ps(x + first), first, &largest[c], &place[c]);
+        }
     }
-    return 0;
+    for (; i < count; i += NK_LANES) {
+        keep_larger(load_or_lowest(x, i, count), i, &largest[0], &place[0]);
+    }
+    __m512 all = _mm512_max_ps(
+        _mm512_max_ps(largest[0], largest[1]), _mm512_max_ps(largest[2], largest[3]));
+    *maximum = nk_max_lanes(all);
+    // Infinity that is negative is larger than nothing, and the first one counts.
+    if (*maximum == -INFINITY) {
+        for (i = 0; i < count; i++) {
+            if (x[i] == -INFINITY) return i;
+        }
+        return 0;
+    }
+    __m512i nearest = _mm512_set1_epi32(INT_MAX);
+    NK_UNROLL for (int c = 0; c < ARGMAX_CHAINS; c++) {
+        __mmask16 hits = _mm512_cmp_ps_mask(largest[c], _mm512_set1_ps(*maximum), _CMP_EQ_OQ);
+        __m512i places = _mm512_add_epi32(place[c], lanes);
+        nearest = _mm512_mask_min_epi32(nearest, hits, nearest, places);
+    }
+    return _mm512_reduce_min_epi32(nearest);
 }
 
 NK_AVX512 static float sum_exp(
