@@ -54,6 +54,28 @@ import Testing
         }
     }
 
+    /// What a planner keeps of the step before shows nowhere.
+    @Test(arguments: 0..<30)
+    func plansDoNotDependOnTheStepsBefore(seed: Int) {
+        var random = SeededGenerator(seed: UInt64(seed))
+        for mode in PipelineMode.allCases {
+            let new = StepPlanner(Self.graph, table: PlanTable(Self.generated[3]), mode: mode)
+            var used = new
+            for _ in 0..<12 {
+                let decodes = (0..<Int.random(in: 2...4, using: &random)).map {
+                    Batch.Item.decode(slot: $0, position: Int.random(in: 0...90, using: &random))
+                }
+                let batch =
+                    Int.random(in: 0..<4, using: &random) == 0
+                    ? Batch.random(using: &random) : Batch(step: 1, items: decodes)
+                var fresh = new
+                let (plan, expected) = (used.plan(batch), fresh.plan(batch))
+                #expect(plan.graph == expected.graph, "seed \(seed)")
+                #expect(plan.lanes == expected.lanes && plan.plan == expected.plan)
+            }
+        }
+    }
+
     @Test func ordersThatComeToAStandstillAreFound() {
         let batch = Batch(step: 1, items: [.decode(slot: 0, position: 3)])
         let layout = BatchLayout(batch, shares: [1], alignment: 1)

@@ -74,8 +74,11 @@ import Testing
         let reference = try PlannedRun(Self.configuration(base, threads: 2, tokens: 64))
         let expected = reference.answers(
             Self.prompts, maxTokens: 30, plan: ArrangedPlan.sequential)
-        let answers = reference.answers(Self.prompts, maxTokens: 30) {
-            StepPlanner($1, table: nil, mode: mode).plan($0)
+        var planner: StepPlanner?
+        let answers = reference.answers(Self.prompts, maxTokens: 30) { batch, graph in
+            var current = planner ?? StepPlanner(graph, table: nil, mode: mode)
+            defer { planner = current }
+            return current.plan(batch)
         }
         #expect(answers == expected)
     }

@@ -85,7 +85,8 @@ final class PlannedRun {
 
 extension ArrangedPlan {
     static func sequential(_ batch: Batch, _ graph: OperationGraph) -> ArrangedPlan {
-        StepPlanner(graph, table: nil, mode: .sequential).plan(batch)
+        var planner = StepPlanner(graph, table: nil, mode: .sequential)
+        return planner.plan(batch)
     }
 
     /// Any cuts, any order that the dependencies allow, in any lanes, on any units.

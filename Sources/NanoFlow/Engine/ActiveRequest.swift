@@ -1,7 +1,7 @@
 import NanoDevice
 
-/// A request in the engine, with what its completion has come to.
-struct ActiveRequest {
+/// A request in the engine, with what its completion has come to; the engine's thread alone uses it.
+final class ActiveRequest {
     let prompt: [Int32]
     let sampling: SlotSampling
     let biases: [LogitBias]
@@ -59,24 +59,24 @@ struct ActiveRequest {
     var blockNames: [BlockName] { blockNamer?.names ?? [] }
 
     /// Notes that the first step begins at a position: what stands before it was in the cache.
-    mutating func begin(at position: Int, now: UInt64) {
+    func begin(at position: Int, now: UInt64) {
         beginning = now
         cachedPromptTokens = position
     }
 
     /// Notes how likely the prompt's token at a position is after those before it.
-    mutating func score(_ position: Int, _ token: PromptToken) {
+    func score(_ position: Int, _ token: PromptToken) {
         scores[position] = token
     }
 
     /// Tells the prompt's log-probabilities, all of which are known now.
-    mutating func tellScores() {
+    func tellScores() {
         events.yield(.prompt(scores))
         scores = []
     }
 
     /// Tells the token; returns why the completion ends with it, if it does.
-    mutating func accept(_ token: GeneratedToken, now: UInt64) -> FinishReason? {
+    func accept(_ token: GeneratedToken, now: UInt64) -> FinishReason? {
         completionTokens += 1
         if firstToken == 0 { firstToken = now }
         lastToken = now
@@ -112,7 +112,7 @@ struct ActiveRequest {
             decode: firstToken > 0 ? seconds(firstToken, lastToken) : 0)
     }
 
-    consuming func finish(_ reason: FinishReason, _ timings: RequestTimings) {
+    func finish(_ reason: FinishReason, _ timings: RequestTimings) {
         events.yield(
             .finished(
                 EngineEvent.Ending(
@@ -123,7 +123,7 @@ struct ActiveRequest {
     }
 
     /// Ends it before it has begun.
-    consuming func fail(_ error: NanoFlowError) {
+    func fail(_ error: NanoFlowError) {
         events.yield(.failed(error))
         events.finish()
     }

@@ -164,13 +164,13 @@ package final class EngineInbox: Sendable {
     }
 
     /// Notes that a request has begun, or will not.
-    func leaveQueue(_ request: borrowing ActiveRequest) {
+    func leaveQueue(_ request: ActiveRequest) {
         let (tenant, seconds) = (request.tenant, request.queuedSeconds)
         state.withLock { $0.load.leaveQueue(tenant, queuedSeconds: seconds) }
     }
 
     /// Notes that a request has ended.
-    func end(_ request: borrowing ActiveRequest) {
+    func end(_ request: ActiveRequest) {
         let (tenant, count) = (request.tenant, request.prompt.count)
         state.withLock { $0.load.end(tenant, promptTokens: count) }
     }

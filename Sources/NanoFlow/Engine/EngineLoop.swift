@@ -162,7 +162,7 @@ struct EngineLoop: ~Copyable {
         let now = monotonicNanoseconds()
         for item in batch.items {
             guard let request = requests[item.sequence], !request.hasBegun else { continue }
-            requests[item.sequence]?.begin(at: item.positions.lowerBound, now: now)
+            request.begin(at: item.positions.lowerBound, now: now)
             status.promptTokens += request.prompt.count
             status.cachedPromptTokens += item.positions.lowerBound
             inbox.leaveQueue(request)
@@ -217,12 +217,12 @@ struct EngineLoop: ~Copyable {
             id: Int(result.token), bytes: tokenizer.textBytes(of: Int(result.token)),
             logprob: result.logprob.isNaN ? nil : Double(result.logprob),
             alternatives: alternatives.map(TokenLogprob.init))
-        noteLatency(of: id)
-        if let reason = requests[id]?.accept(token, now: lastEnd) { end(id, reason) }
+        guard let request = requests[id] else { return }
+        noteLatency(of: request)
+        if let reason = request.accept(token, now: lastEnd) { end(id, reason) }
     }
 
-    private func noteLatency(of id: SequenceID) {
-        guard let request = requests[id] else { return }
+    private func noteLatency(of request: ActiveRequest) {
         let isFirst = request.completionTokens == 0
         let start = isFirst ? request.arrival : request.lastToken
         let seconds = Double(lastEnd &- start) / 1e9
@@ -246,10 +246,10 @@ struct EngineLoop: ~Copyable {
             let token = PromptToken(
                 id: Int(result.token), logprob: Double(result.logprob), rank: Int(result.rank),
                 alternatives: alternatives.map(TokenLogprob.init))
-            requests[id]?.score(position + 1, token)
+            request.score(position + 1, token)
         }
         guard item.positions.upperBound == count else { return }
-        requests[id]?.tellScores()
+        request.tellScores()
         if request.maxTokens == 0 {
             end(id, .length)
         } else {

@@ -30,8 +30,7 @@ package final class ServingMetrics: Sendable {
         }
 
         mutating func add(
-            _ request: borrowing ActiveRequest, _ reason: FinishReason,
-            _ timings: RequestTimings
+            _ request: ActiveRequest, _ reason: FinishReason, _ timings: RequestTimings
         ) {
             finished[reason, default: 0] += 1
             endToEnd.add(timings.total)

@@ -3,7 +3,7 @@ import NanoDevice
 
 /// A plan with a batch: the nano-operations, the lanes in which they stand.
 package struct ArrangedPlan: Sendable {
-    package let graph: NanoGraph
+    package private(set) var graph: NanoGraph
     /// Indices of nano-operations.
     package let lanes: [[Int]]
     package let plan: PipelinePlan
@@ -32,6 +32,14 @@ package struct ArrangedPlan: Sendable {
     package init?(_ plan: PipelinePlan, _ graph: NanoGraph, lanes: [[Int]]) {
         (self.plan, self.graph, self.lanes) = (plan, graph, lanes)
         guard canRun else { return nil }
+    }
+
+    /// The same with another batch; nil where that may have other nano-operations or dependencies.
+    func moved(to layout: BatchLayout) -> ArrangedPlan? {
+        guard let graph = graph.moved(to: layout) else { return nil }
+        var moved = self
+        moved.graph = graph
+        return moved
     }
 
     /// Whether going through the lanes side by side comes to their ends.

@@ -25,6 +25,8 @@ package struct BatchLayout: Sendable, Hashable {
 
     package var rowCount: Int { boundaries.last ?? 0 }
     package var nanoBatchCount: Int { boundaries.count - 1 }
+    /// Whether each row is the next position of a sequence of its own.
+    package var onlyDecodes: Bool { runs.allSatisfy(\.isDecode) }
 
     /// Packs a batch.
     ///

@@ -16,7 +16,7 @@ package struct NanoOperation: Sendable, Hashable {
 
 /// The nano-operations of one batch, with their dependencies.
 package struct NanoGraph: Sendable, Hashable {
-    package let layout: BatchLayout
+    package private(set) var layout: BatchLayout
     package private(set) var operations: [NanoOperation] = []
 
     fileprivate init(_ layout: BatchLayout) { self.layout = layout }
@@ -27,6 +27,18 @@ package struct NanoGraph: Sendable, Hashable {
     package func cuts(of kind: Operation.Kind) -> [Int] {
         let first = operations.first { $0.kind == kind }?.operation
         return operations.filter { $0.operation == first }.map(\.rows.lowerBound).filter { $0 > 0 }
+    }
+
+    /// The same for another batch that differs in nothing but positions; nil: it may differ in more.
+    ///
+    /// Both only decode, and no decode reads what another one appends.
+    func moved(to layout: BatchLayout) -> NanoGraph? {
+        guard self.layout.onlyDecodes, layout.onlyDecodes,
+            layout.boundaries == self.layout.boundaries, layout.logitRows == self.layout.logitRows
+        else { return nil }
+        var graph = self
+        graph.layout = layout
+        return graph
     }
 
     /// The graph without one dependency, for tests that show what it is there for.

@@ -31,10 +31,13 @@ final class Step: TiledProgram {
             work.deallocate()
             work = .allocate(capacity: 2 * graph.operations.count)
         }
-        for (index, operation) in graph.operations.enumerated() {
+        let operations = shared.operations
+        let (kvHeadCount, unitCount) = (shared.model.kvHeadCount, shared.unitCount)
+        for (index, nano) in graph.operations.enumerated() {
             work.initializeElement(
                 at: index,
-                to: StepOperation(operation, of: input, shared))
+                to: StepOperation(
+                    nano, of: input, operations, kvHeadCount: kvHeadCount, unitCount: unitCount))
         }
         roles = arranged.roles(unitCount: shared.unitCount, shared.workModel)
         return results

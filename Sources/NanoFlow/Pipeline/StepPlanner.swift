@@ -10,6 +10,8 @@ package struct StepPlanner: Sendable {
     /// What ``PipelineMode/auto`` chooses from unless it is told otherwise.
     private let own: PlanTable
     private var mode: PipelineMode
+    /// What it planned last.
+    private var latest: ArrangedPlan?
 
     /// - Parameters:
     ///   - graph: The model's operations.
@@ -42,21 +44,19 @@ package struct StepPlanner: Sendable {
     ///
     /// Where the plan for its shape would come to a standstill on this very batch, it runs in
     /// sequence.
-    package func plan(_ batch: Batch) -> ArrangedPlan {
-        if let plan = tables[mode]?.plan(for: BatchShape(batch)),
-            let arranged = arrange(plan, batch)
-        {
-            return arranged
-        }
-        guard let arranged = arrange(sequential, batch) else {
-            preconditionFailure("The model's own order must respect all dependencies.")
-        }
+    package mutating func plan(_ batch: Batch) -> ArrangedPlan {
+        let chosen = tables[mode]?.plan(for: BatchShape(batch))
+        guard let arranged = chosen.flatMap({ arrange($0, batch) }) ?? arrange(sequential, batch)
+        else { preconditionFailure("The model's own order must respect all dependencies.") }
+        latest = arranged
         return arranged
     }
 
     private func arrange(_ plan: PipelinePlan, _ batch: Batch) -> ArrangedPlan? {
         let layout = BatchLayout(
             batch, shares: plan.nanoBatches, alignment: KVArena.blockSize)
+        // Step after step decodes the same sequences.
+        if let latest, latest.plan == plan, let moved = latest.moved(to: layout) { return moved }
         let nanoGraph = graph.split(
             into: NanoBatches(layout, whole: plan.whole), blockSize: KVArena.blockSize)
         return ArrangedPlan(plan, nanoGraph, layerCount: graph.layerCount)

@@ -75,14 +75,16 @@ struct StepOperation {
     /// Of attention.
     let pieces: UnsafeBufferPointer<StepInput.Piece>
 
-    init(_ nano: NanoOperation, of input: StepInput, _ shared: StepResources) {
+    init(
+        _ nano: NanoOperation, of input: StepInput, _ operations: UnsafePointer<ResolvedOperation>,
+        kvHeadCount: Int, unitCount: Int
+    ) {
         kind = nano.kind
         // Outside the layers all share one entry, so that graphs of fewer layers run as well.
         operation = nano.layer == nil ? 0 : nano.operation
         let rows = nano.kind.isOnLogitRows ? nano.logitRows : nano.rows
         (firstRow, rowCount) = (rows.lowerBound, rows.count)
-        product = Self.product(
-            nano.kind, rows.count, shared.operations[operation], shared.unitCount)
+        product = Self.product(nano.kind, rows.count, operations[operation], unitCount)
         switch nano.kind {
         case .prefillAttention, .decodeAttention:
             pieces = input.pieces(of: nano.kind, in: nano.rows)
@@ -90,7 +92,7 @@ struct StepOperation {
         }
         tileCount =
             switch nano.kind {
-            case .prefillAttention, .decodeAttention: pieces.count * shared.model.kvHeadCount
+            case .prefillAttention, .decodeAttention: pieces.count * kvHeadCount
             case .qkvProjection, .outputProjection, .gateUpProjection, .downProjection, .lmHead:
                 product.tileCount
             case .sampling: rows.count
