@@ -82,16 +82,20 @@ NK_INLINE __m512i nk_round_bf16(__m512 v) {
     return _mm512_mask_or_epi32(rounded, nan, upper, _mm512_set1_epi32(0x40));
 }
 
+// The bf16 in the lower or upper half of each lane as f32.
+NK_INLINE __m512 nk_lower_bf16(__m512i pairs) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+}
+
+NK_INLINE __m512 nk_upper_bf16(__m512i pairs) {
+    return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000)));
+}
+
 // sum + a . b for the pair of bf16 in each lane.
 NK_INLINE __m512 nk_dot_bf16(__m512 sum, __m512i a, __m512i b) {
 #if defined(NK_WITHOUT_BF16)
-    __m512i upper = _mm512_set1_epi32((int)0xffff0000);
-    sum = _mm512_fmadd_ps(
-        _mm512_castsi512_ps(_mm512_slli_epi32(a, 16)),
-        _mm512_castsi512_ps(_mm512_slli_epi32(b, 16)), sum);
-    return _mm512_fmadd_ps(
-        _mm512_castsi512_ps(_mm512_and_si512(a, upper)),
-        _mm512_castsi512_ps(_mm512_and_si512(b, upper)), sum);
+    sum = _mm512_fmadd_ps(nk_lower_bf16(a), nk_lower_bf16(b), sum);
+    return _mm512_fmadd_ps(nk_upper_bf16(a), nk_upper_bf16(b), sum);
 #else
     return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
 #endif

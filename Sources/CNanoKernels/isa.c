@@ -27,7 +27,14 @@ const nk_kernels *nk_kernels_for(nk_isa isa) {
     return &nk_portable_kernels;
 }
 
+// Intel's vdpbf16ps takes twice the time of the two multiply-adds that stand for it.
+static nk_isa first_choice(void) {
+    return __builtin_cpu_is("intel") ? NK_ISA_AVX512_VNNI : NK_ISA_AVX512;
+}
+
 #else
+
+static nk_isa first_choice(void) { return NK_ISA_PORTABLE; }
 
 bool nk_supports(nk_isa isa) { return isa == NK_ISA_PORTABLE; }
 
@@ -39,7 +46,7 @@ const nk_kernels *nk_kernels_for(nk_isa isa) {
 #endif
 
 nk_isa nk_best_isa(void) {
-    nk_isa best = NK_ISA_AVX512;
+    nk_isa best = first_choice();
     while (!nk_supports(best)) best--;
     return best;
 }

@@ -1,6 +1,6 @@
 package import CNanoKernels
 
-/// An instruction set that there are kernels for, from the slowest to the fastest.
+/// An instruction set that there are kernels for; CPUs that run one run those before it, too.
 package enum InstructionSet: String, CaseIterable, Sendable {
     /// Plain C, on any CPU: the reference twin of the others.
     case portable
@@ -11,9 +11,9 @@ package enum InstructionSet: String, CaseIterable, Sendable {
     /// AVX-512 with VNNI and BF16.
     case avx512
 
-    /// The fastest that this CPU can run.
+    /// The one whose kernels are the fastest on this CPU: on Intel's not that of BF16.
     package static var best: InstructionSet {
-        allCases.last { $0.isSupported } ?? .portable
+        allCases.first { $0.isa == nk_best_isa() } ?? .portable
     }
 
     /// Whether this CPU can run it.

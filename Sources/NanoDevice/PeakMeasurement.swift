@@ -164,6 +164,14 @@ package struct ReadBuffers: Sendable {
             duration: roundDuration, work: reading(instructionSet))
     }
 
+    /// Reads everything once: on a virtual machine the first reading after a while is slow.
+    func readOnce(_ instructionSet: InstructionSet) {
+        let work = reading(instructionSet)
+        SimultaneousRounds.runOnce(threads: buffers.count, cpus: cpus) { thread in
+            for chunk in 0..<buffers[thread].count / Self.chunkByteCount { _ = work(thread, chunk) }
+        }
+    }
+
     /// The work whose rate is the bandwidth; it keeps the memory mapped.
     func reading(_ instructionSet: InstructionSet) -> SimultaneousRounds.Work {
         precondition(

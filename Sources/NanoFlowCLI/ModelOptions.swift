@@ -64,7 +64,7 @@ struct EngineOptions: ParsableArguments {
 
     @Option(
         help: """
-            Kernels: auto (the best that this CPU runs), avx512 (with VNNI and BF16), \
+            Kernels: auto (the fastest on this CPU), avx512 (with VNNI and BF16), \
             avx512-vnni, avx2 or portable.
             """)
     var kernels: KernelOption = .auto

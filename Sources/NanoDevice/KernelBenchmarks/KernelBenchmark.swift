@@ -93,6 +93,7 @@ package struct KernelBenchmark {
             case .reading: buffers.reading(bench.kernels.instructionSet)
             }
         }
+        if roofs.contains(.reading) { buffers.readOnce(bench.kernels.instructionSet) }
         let kernel: SimultaneousRounds.Work = { work.run(thread: $0, chunk: $1) }
         let rates = SimultaneousRounds.rates(
             threads: bench.threads, cpus: bench.cpus, roundCount: roundCount,
