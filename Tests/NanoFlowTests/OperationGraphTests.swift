@@ -20,6 +20,11 @@ import Testing
         #expect(graph.kinds.after == [.finalNorm, .lmHead, .sampling])
     }
 
+    @Test func kindsAreNumberedInTheirOrder() {
+        let kinds = Operation.Kind.allCases
+        #expect(kinds.map(\.index) == Array(kinds.indices))
+    }
+
     @Test func decodeAttentionIsBoundByMemory() {
         for kind in Operation.Kind.allCases {
             #expect((kind.resource == .memory) == (kind == .decodeAttention))

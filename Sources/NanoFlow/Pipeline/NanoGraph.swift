@@ -25,7 +25,7 @@ package struct NanoGraph: Sendable, Hashable {
 
     /// The rows at which an operation is cut, the first and the last ones not counted.
     package func cuts(of kind: Operation.Kind) -> [Int] {
-        let first = operations.first { $0.kind == kind }?.operation
+        guard let first = operations.first(where: { $0.kind == kind })?.operation else { return [] }
         return operations.filter { $0.operation == first }.map(\.rows.lowerBound).filter { $0 > 0 }
     }
 
