@@ -1,8 +1,8 @@
 // What the AVX-512 kernels share. Every function carries its own target, so that the rest of the
 // program still runs on any x86-64.
 //
-// The kernels are built twice: for CPUs with VNNI and BF16, and, by the files avx512_vnni_*.c, for
-// those that have VNNI alone.
+// The kernels are built twice: with VNNI and BF16, and, by the files avx512_vnni_*.c, with VNNI alone:
+// for CPUs that have no BF16, or where it is slow.
 #pragma once
 
 #include <immintrin.h>

@@ -1,3 +1,3 @@
-// avx512_attention.c for CPUs without BF16.
+// avx512_attention.c without BF16.
 #define NK_WITHOUT_BF16
 #include "avx512_attention.c"

@@ -62,8 +62,13 @@ import Testing
             let new = StepPlanner(Self.graph, table: PlanTable(Self.generated[3]), mode: mode)
             var used = new
             for _ in 0..<12 {
-                let decodes = (0..<Int.random(in: 2...4, using: &random)).map {
-                    Batch.Item.decode(slot: $0, position: Int.random(in: 0...90, using: &random))
+                let logits: [Batch.Logits] = [.last, .last, .last, .none, .all]
+                let decodes = (0..<Int.random(in: 2...4, using: &random)).map { slot in
+                    let position = Int.random(in: 0...90, using: &random)
+                    return Batch.Item(
+                        sequence: slot, slot: slot, positions: position..<position + 1,
+                        logits: logits[Int.random(in: 0..<5, using: &random)], firstNewBlock: 0,
+                        newBlocks: [])
                 }
                 let batch =
                     Int.random(in: 0..<4, using: &random) == 0

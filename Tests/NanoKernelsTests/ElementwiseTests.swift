@@ -91,6 +91,24 @@ import Testing
         }
     }
 
+    /// Long enough for what takes several vectors at once, and full of equals and of numbers that
+    /// are none.
+    @Test(arguments: KernelSet.supported, [63, 64, 65, 128, 150, 257])
+    func argmaxIsThatOfTheTwin(set: KernelSet, count: Int) {
+        let values: [Float] = [.nan, -.infinity, -1, 0, -0.0, 1, .infinity]
+        for seed in 0..<200 as Range<UInt64> {
+            var random = SeededGenerator(seed: seed)
+            let most = Int.random(in: 1...values.count, using: &random)
+            let x = (0..<count).map { _ in values[Int.random(in: 0..<most, using: &random)] }
+            var (largest, expected): (Float, Float) = (0, 0)
+            let place = set.kernels.argmax(x, Int32(count), &largest)
+            #expect(
+                place == KernelSet.portable.kernels.argmax(x, Int32(count), &expected),
+                "seed \(seed)")
+            #expect(largest == expected, "seed \(seed)")
+        }
+    }
+
     @Test(arguments: KernelSet.supported)
     func theExponentialIsWithinTwoTenMillionths(set: KernelSet) {
         for step in -8700...8000 {

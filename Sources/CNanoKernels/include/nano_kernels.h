@@ -29,8 +29,8 @@ enum {
     NK_ATTENTION_RECORD = NK_MAX_HEAD_DIM + 16,
 };
 
-// From the slowest to the fastest. AVX2 is AVX2 with FMA; AVX512_VNNI is AVX-512 F, BW, VL and DQ
-// with VNNI; AVX512 has BF16 too.
+// CPUs that run one run those before it, too. AVX2 is AVX2 with FMA; AVX512_VNNI is AVX-512 F, BW, VL
+// and DQ with VNNI; AVX512 has BF16 too.
 typedef enum {
     NK_ISA_PORTABLE = 0,
     NK_ISA_AVX2 = 1,
@@ -238,7 +238,7 @@ typedef struct {
     float (*sum_exp)(const float *x, int count, float maximum, float inverse_temperature);
 } nk_kernels;
 
-// The best instruction set of this CPU that has kernels here.
+// The instruction set whose kernels are the fastest on this CPU.
 nk_isa nk_best_isa(void);
 // True if this CPU can run the kernels of `isa`.
 bool nk_supports(nk_isa isa);

@@ -103,7 +103,7 @@ public struct EngineConfiguration: Sendable, Hashable {
     package var pipeline = PipelineChoice()
     /// The plans to choose from in ``PipelineMode/auto``.
     package var plans = PlanSource.best
-    /// The kernels to run; nil: the best that this CPU has.
+    /// The kernels to run; nil: the fastest on this CPU.
     package var instructionSet: InstructionSet?
 
     /// The defaults suit a machine that serves one model.
