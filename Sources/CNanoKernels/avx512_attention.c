@@ -7,13 +7,20 @@
 
 #include "avx512_attention.h"
 
-static void store_query(nk_kv_type type, attention_tile *tile, int pair, const float *query) {
+NK_AVX512 static void store_query(nk_kv_type type, attention_tile *tile, int pair, const float *query) {
     int dim = tile->head_dim;
     void *out = tile->query[pair];
     if (type == NK_KV_F32) {
         memcpy(out, query, sizeof *query * (size_t)dim);
     } else if (type == NK_KV_BF16) {
+#if defined(NK_WITHOUT_BF16)
+        for (int d = 0; d < dim; d += NK_LANES) {
+            __m512i rounded = nk_round_bf16(_mm512_loadu_ps(query + d));
+            _mm512_storeu_ps((float *)out + d, nk_lower_bf16(rounded));
+        }
+#else
         NK_SET(kernels).convert_bf16(query, dim, out);
+#endif
     } else {
         float scale;
         int32_t start;

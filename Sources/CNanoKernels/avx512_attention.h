@@ -8,8 +8,10 @@ enum {
     PARTS = NK_KV_BLOCK / NK_LANES,  // vectors of tokens in a block
 };
 
+// Of a bf16 cache queries and weights are rounded to bf16; built without BF16, which then multiplies
+// f32, they are kept as f32 after that.
 typedef struct {
-    // As the cache has its keys: (pair, D) of f32, bf16 or s8.
+    // In the precision of the cache's keys: (pair, D) of f32, bf16 or s8.
     _Alignas(64) unsigned char query[MAX_PAIRS][NK_MAX_HEAD_DIM * sizeof(float)];
     float query_scale[MAX_PAIRS];   // of int8 queries, times the softmax's scale
     int32_t correction[MAX_PAIRS];  // of int8 queries: -128 * sum, for the keys' + 128

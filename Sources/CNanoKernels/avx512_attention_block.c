@@ -62,14 +62,37 @@ NK_INLINE lines_ahead begin_ahead(nk_kv_type type, int head_dim, const key_block
     };
 }
 
-// sum + query . key for 16 tokens, of as many dimensions as fill 4 bytes.
-NK_INLINE __m512i multiply_add(nk_kv_type type, __m512i sum, __m512i query, __m512i keys) {
-    if (type == NK_KV_INT8) return _mm512_dpbusd_epi32(sum, keys, query);
+NK_INLINE __m512i same_word(const unsigned char *words, int step) {
+    int word;
+    memcpy(&word, words + 4 * step, sizeof word);
+    return _mm512_set1_epi32(word);
+}
+
+#if defined(NK_WITHOUT_BF16)
+NK_INLINE __m512 same_number(const unsigned char *numbers, int index) {
+    float number;
+    memcpy(&number, numbers + sizeof number * (size_t)index, sizeof number);
+    return _mm512_set1_ps(number);
+}
+#endif
+
+// sum + a . b for 16 tokens or columns: of a the numbers that fill 4 bytes of b, from word `step` on.
+NK_INLINE __m512i multiply_add(
+    nk_kv_type type, __m512i sum, const unsigned char *a, int step, __m512i b) {
     if (type == NK_KV_BF16) {
-        return _mm512_castps_si512(nk_dot_bf16(_mm512_castsi512_ps(sum), query, keys));
+#if defined(NK_WITHOUT_BF16)
+        __m512 half = _mm512_fmadd_ps(
+            same_number(a, 2 * step), nk_lower_bf16(b), _mm512_castsi512_ps(sum));
+        return _mm512_castps_si512(
+            _mm512_fmadd_ps(same_number(a, 2 * step + 1), nk_upper_bf16(b), half));
+#else
+        return _mm512_castps_si512(
+            nk_dot_bf16(_mm512_castsi512_ps(sum), same_word(a, step), b));
+#endif
     }
     return _mm512_castps_si512(_mm512_fmadd_ps(
-        _mm512_castsi512_ps(query), _mm512_castsi512_ps(keys), _mm512_castsi512_ps(sum)));
+        _mm512_castsi512_ps(same_word(a, step)), _mm512_castsi512_ps(b),
+        _mm512_castsi512_ps(sum)));
 }
 
 // scores[i][part] of the parts [first, first + parts), before any scale.
@@ -89,11 +112,12 @@ NK_INLINE void score_parts(
             keys[b] = _mm512_loadu_si512(block->start + ((ptrdiff_t)step * PARTS + b) * 64);
         }
         NK_UNROLL for (int i = 0; i < pairs; i++) {
-            int word;
-            memcpy(&word, tile->query[i] + 4 * step, sizeof word);
-            __m512i same = _mm512_set1_epi32(word);
+            const unsigned char *query = tile->query[i];
             NK_UNROLL for (int b = first; b < first + parts; b++) {
-                scores[i][b] = multiply_add(type, scores[i][b], same, keys[b]);
+                scores[i][b] =
+                    type == NK_KV_INT8
+                    ? _mm512_dpbusd_epi32(scores[i][b], keys[b], same_word(query, step))
+                    : multiply_add(type, scores[i][b], query, step, keys[b]);
             }
         }
     }
@@ -111,12 +135,13 @@ NK_INLINE __mmask16 visible_slots(int position, int first) {
     return count >= NK_LANES ? 0xffff : count <= 0 ? 0 : (__mmask16)((1u << count) - 1);
 }
 
-// What weights are when they are tiny does not matter, so here the short way is good enough.
-NK_INLINE __m256i round_weights(__m512 weights) {
+// Rounded to bf16, as `multiply_add` takes them. What weights are when they are tiny does not matter,
+// so here the short way is good enough.
+NK_INLINE void round_weights(__m512 weights, int part, unsigned char *out) {
 #if defined(NK_WITHOUT_BF16)
-    return _mm512_cvtepi32_epi16(nk_round_bf16(weights));
+    _mm512_storeu_ps(out + 64 * part, nk_lower_bf16(nk_round_bf16(weights)));
 #else
-    return (__m256i)_mm512_cvtneps_pbh(weights);
+    _mm256_storeu_si256((__m256i *)(void *)(out + 32 * part), (__m256i)_mm512_cvtneps_pbh(weights));
 #endif
 }
 
@@ -129,9 +154,7 @@ NK_INLINE void store_weights(
         return;
     }
     if (type == NK_KV_BF16) {
-        NK_UNROLL for (int b = 0; b < PARTS; b++) {
-            _mm256_storeu_si256((__m256i *)(void *)(out + 32 * b), round_weights(weights[b]));
-        }
+        NK_UNROLL for (int b = 0; b < PARTS; b++) round_weights(weights[b], b, out);
         return;
     }
     // As integers, so that what is not finite reaches the scale and through it the result.
@@ -215,12 +238,9 @@ NK_INLINE void add_tokens(
     int tokens = 4 / (int)element_bytes(type);
     ptrdiff_t panel = (ptrdiff_t)tile->head_dim * NK_KV_BLOCK * element_bytes(type);
     ptrdiff_t offset = panel + (ptrdiff_t)t / tokens * tile->head_dim * 4 + (ptrdiff_t)column * 4;
-    __m512i weights[MAX_PAIRS], seen[MAX_PAIRS];
+    __m512i seen[MAX_PAIRS];
     ask_values(ahead, vectors);
     NK_UNROLL for (int i = 0; i < pairs; i++) {
-        int word;
-        memcpy(&word, tile->weights[i] + t * element_bytes(type), sizeof word);
-        weights[i] = _mm512_set1_epi32(word);
         int count = tile->position[i] + 1 - block->first_position - t;
         if (some) seen[i] = _mm512_set1_epi32(count >= tokens ? -1 : count > 0 ? 0xffff : 0);
     }
@@ -228,8 +248,11 @@ NK_INLINE void add_tokens(
         __m512i values = _mm512_loadu_si512(block->start + offset + v * 64);
         NK_UNROLL for (int i = 0; i < pairs; i++) {
             __m512i own = some ? _mm512_and_si512(values, seen[i]) : values;
-            sums[i][v] = type == NK_KV_INT8 ? _mm512_dpbusd_epi32(sums[i][v], weights[i], own)
-                                            : multiply_add(type, sums[i][v], weights[i], own);
+            const unsigned char *weights = tile->weights[i];
+            int step = t / tokens;
+            sums[i][v] = type == NK_KV_INT8
+                ? _mm512_dpbusd_epi32(sums[i][v], same_word(weights, step), own)
+                : multiply_add(type, sums[i][v], weights, step, own);
         }
     }
 }
