@@ -1,8 +1,8 @@
 // What the AVX-512 kernels share. Every function carries its own target, so that the rest of the
 // program still runs on any x86-64.
 //
-// The kernels are built twice: with VNNI and BF16, and, by the files avx512_vnni_*.c, with VNNI alone:
-// for CPUs that have no BF16, or where it is slow.
+// The kernels are built twice: with VNNI and BF16, and, by the files avx512_vnni_*.c, with VNNI
+// alone: for CPUs that have no BF16, or where it is slow.
 #pragma once
 
 #include <immintrin.h>
@@ -91,15 +91,13 @@ NK_INLINE __m512 nk_upper_bf16(__m512i pairs) {
     return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000)));
 }
 
-// sum + a . b for the pair of bf16 in each lane.
+#if !defined(NK_WITHOUT_BF16)
+// sum + a . b for the pair of bf16 in each lane. Without it the kernels turn a into f32 beforehand, and
+// multiply the lower half of each pair, then the upper one.
 NK_INLINE __m512 nk_dot_bf16(__m512 sum, __m512i a, __m512i b) {
-#if defined(NK_WITHOUT_BF16)
-    sum = _mm512_fmadd_ps(nk_lower_bf16(a), nk_lower_bf16(b), sum);
-    return _mm512_fmadd_ps(nk_upper_bf16(a), nk_upper_bf16(b), sum);
-#else
     return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
-#endif
 }
+#endif
 
 // x[i] = e^x[i] within 1.5e-7 relative, for x from -87 to 80, at whose ends it stays: no result
 // is subnormal, which costs some CPUs a hundred cycles. NaN stays NaN, e^0 is exactly 1.

@@ -7,7 +7,8 @@
 
 #include "avx512_attention.h"
 
-NK_AVX512 static void store_query(nk_kv_type type, attention_tile *tile, int pair, const float *query) {
+NK_AVX512 static void store_query(
+    nk_kv_type type, attention_tile *tile, int pair, const float *query) {
     int dim = tile->head_dim;
     void *out = tile->query[pair];
     if (type == NK_KV_F32) {

@@ -79,6 +79,7 @@ NK_INLINE __m512 same_number(const unsigned char *numbers, int index) {
 // sum + a . b for 16 tokens or columns: of a the numbers that fill 4 bytes of b, from word `step` on.
 NK_INLINE __m512i multiply_add(
     nk_kv_type type, __m512i sum, const unsigned char *a, int step, __m512i b) {
+    if (type == NK_KV_INT8) return _mm512_dpbusd_epi32(sum, b, same_word(a, step));
     if (type == NK_KV_BF16) {
 #if defined(NK_WITHOUT_BF16)
         __m512 half = _mm512_fmadd_ps(
@@ -114,10 +115,7 @@ NK_INLINE void score_parts(
         NK_UNROLL for (int i = 0; i < pairs; i++) {
             const unsigned char *query = tile->query[i];
             NK_UNROLL for (int b = first; b < first + parts; b++) {
-                scores[i][b] =
-                    type == NK_KV_INT8
-                    ? _mm512_dpbusd_epi32(scores[i][b], keys[b], same_word(query, step))
-                    : multiply_add(type, scores[i][b], query, step, keys[b]);
+                scores[i][b] = multiply_add(type, scores[i][b], query, step, keys[b]);
             }
         }
     }
@@ -250,6 +248,7 @@ NK_INLINE void add_tokens(
             __m512i own = some ? _mm512_and_si512(values, seen[i]) : values;
             const unsigned char *weights = tile->weights[i];
             int step = t / tokens;
+            // Of int8 the weights, not what they are multiplied with, are unsigned.
             sums[i][v] = type == NK_KV_INT8
                 ? _mm512_dpbusd_epi32(sums[i][v], same_word(weights, step), own)
                 : multiply_add(type, sums[i][v], weights, step, own);

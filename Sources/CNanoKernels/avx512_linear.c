@@ -157,7 +157,9 @@ typedef struct {
 enum { BURST_WORDS = BURST_LINES / 2 };
 
 NK_INLINE __m512 multiply_add(bool is_bf16, __m512 sum, __m512i word, __m512i weights) {
+#if !defined(NK_WITHOUT_BF16)
     if (is_bf16) return nk_dot_bf16(sum, word, weights);
+#endif
     return _mm512_fmadd_ps(_mm512_castsi512_ps(word), _mm512_castsi512_ps(weights), sum);
 }
 
