@@ -99,11 +99,11 @@ NK_INLINE __m512 nk_dot_bf16(__m512 sum, __m512i a, __m512i b) {
 }
 #endif
 
-// x[i] = e^x[i] within 1.5e-7 relative, for x from -87 to 80, at whose ends it stays: no result
-// is subnormal, which costs some CPUs a hundred cycles. NaN stays NaN, e^0 is exactly 1.
-// x = n ln 2 + f with |f| <= ln 2 / 2, and a minimax polynomial of degree 6 for e^f. The vectors
-// advance step by step together, since one alone would wait for each of its results.
-NK_INLINE void nk_exp(int count, __m512 *x) {
+// x[i] = e^x[i], relative error at most 1.5e-7, or 4e-6 if `rough`, for x from -87 to 80, at whose ends
+// it stays: no result is subnormal, which costs some CPUs a hundred cycles. NaN stays NaN, e^0 is
+// exactly 1. x = n ln 2 + f with |f| <= ln 2 / 2, and a minimax polynomial of degree 6 or 4 for e^f.
+// The vectors advance step by step together, since one alone would wait for each of its results.
+NK_INLINE void nk_exp_of(bool rough, int count, __m512 *x) {
     __m512 n[NK_EXP_MOST], power[NK_EXP_MOST], p[NK_EXP_MOST];
     // Adding 1.5 * 2^23 leaves no room for a fraction; 127 more, and n's lowest bits are the exponent
     // of 2^n.
@@ -115,15 +115,35 @@ NK_INLINE void nk_exp(int count, __m512 *x) {
     EACH n[i] = _mm512_fmadd_ps(x[i], _mm512_set1_ps(0x1.715476p+0f), shift);
     EACH power[i] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(n[i]), 23));
     EACH n[i] = _mm512_sub_ps(n[i], shift);
-    EACH x[i] = _mm512_fnmadd_ps(n[i], _mm512_set1_ps(0x1.62e4p-1f), x[i]);
-    EACH x[i] = _mm512_fnmadd_ps(n[i], _mm512_set1_ps(0x1.7f7d1cp-20f), x[i]);
-    EACH p[i] = _mm512_fmadd_ps(
-        _mm512_set1_ps(0x1.6a23dp-10f), x[i], _mm512_set1_ps(0x1.123a2p-7f));
-    EACH p[i] = _mm512_fmadd_ps(p[i], x[i], _mm512_set1_ps(0x1.5558f2p-5f));
-    EACH p[i] = _mm512_fmadd_ps(p[i], x[i], _mm512_set1_ps(0x1.555492p-3f));
-    EACH p[i] = _mm512_fmadd_ps(p[i], x[i], _mm512_set1_ps(0x1.fffffcp-2f));
-    EACH p[i] = _mm512_fmadd_ps(p[i], x[i], _mm512_set1_ps(1.0f));
+    if (rough) {
+        EACH x[i] = _mm512_fnmadd_ps(n[i], _mm512_set1_ps(0x1.62e43p-1f), x[i]);
+        EACH p[i] = _mm512_fmadd_ps(
+            _mm512_set1_ps(0x1.5b3004p-5f), x[i], _mm512_set1_ps(0x1.583e6ep-3f));
+        EACH p[i] = _mm512_fmadd_ps(p[i], x[i], _mm512_set1_ps(0x1.fff564p-2f));
+        EACH p[i] = _mm512_fmadd_ps(p[i], x[i], _mm512_set1_ps(0x1.fff9a4p-1f));
+    } else {
+        EACH x[i] = _mm512_fnmadd_ps(n[i], _mm512_set1_ps(0x1.62e4p-1f), x[i]);
+        EACH x[i] = _mm512_fnmadd_ps(n[i], _mm512_set1_ps(0x1.7f7d1cp-20f), x[i]);
+        EACH p[i] = _mm512_fmadd_ps(
+            _mm512_set1_ps(0x1.6a23dp-10f), x[i], _mm512_set1_ps(0x1.123a2p-7f));
+        EACH p[i] = _mm512_fmadd_ps(p[i], x[i], _mm512_set1_ps(0x1.5558f2p-5f));
+        EACH p[i] = _mm512_fmadd_ps(p[i], x[i], _mm512_set1_ps(0x1.555492p-3f));
+        EACH p[i] = _mm512_fmadd_ps(p[i], x[i], _mm512_set1_ps(0x1.fffffcp-2f));
+        EACH p[i] = _mm512_fmadd_ps(p[i], x[i], _mm512_set1_ps(1.0f));
+    }
     EACH p[i] = _mm512_fmadd_ps(p[i], x[i], _mm512_set1_ps(1.0f));
     EACH x[i] = _mm512_mul_ps(p[i], power[i]);
 #undef EACH
+}
+
+NK_INLINE void nk_exp(int count, __m512 *x) { nk_exp_of(false, count, x); }
+
+// Four vectors of integers that fit into bytes, as bytes, in order.
+NK_INLINE __m512i nk_pack_bytes(bool is_signed, const __m512i *words) {
+    __m512i low = _mm512_packs_epi32(words[0], words[1]);
+    __m512i high = _mm512_packs_epi32(words[2], words[3]);
+    __m512i bytes =
+        is_signed ? _mm512_packs_epi16(low, high) : _mm512_packus_epi16(low, high);
+    __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_epi32(order, bytes);
 }

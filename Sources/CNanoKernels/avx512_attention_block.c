@@ -128,9 +128,16 @@ NK_INLINE __m512 token_scales(
     return _mm512_loadu_ps(block->start + offset + (of_values * PARTS + part) * 64);
 }
 
-NK_INLINE __mmask16 visible_slots(int position, int first) {
-    int count = position + 1 - first;
-    return count >= NK_LANES ? 0xffff : count <= 0 ? 0 : (__mmask16)((1u << count) - 1);
+// Tokens of a part that a row at `position` sees; of a `whole` block it sees all.
+NK_INLINE __mmask16 seen_slots(bool whole, int position, const key_block *block, int part) {
+    int count = position + 1 - block->first_position - part * NK_LANES;
+    if (whole || count >= NK_LANES) return 0xffff;
+    return count <= 0 ? 0 : (__mmask16)((1u << count) - 1);
+}
+
+// What a pair's scores are multiplied with, but for the keys' own scales.
+NK_INLINE float score_scale(nk_kv_type type, const attention_tile *tile, int pair) {
+    return type == NK_KV_INT8 ? tile->query_scale[pair] : tile->scale;
 }
 
 // Rounded to bf16, as `multiply_add` takes them. What weights are when they are tiny does not matter,
@@ -143,9 +150,10 @@ NK_INLINE void round_weights(__m512 weights, int part, unsigned char *out) {
 #endif
 }
 
-// Writes the weights of one pair in the cache's precision.
+// Writes the weights of one pair in the cache's precision. `whole`: the pair sees all of the block.
 NK_INLINE void store_weights(
-    nk_kv_type type, attention_tile *tile, int pair, const key_block *block, __m512 *weights) {
+    nk_kv_type type, bool whole, attention_tile *tile, int pair, const key_block *block,
+    __m512 *weights) {
     unsigned char *out = tile->weights[pair];
     if (type == NK_KV_F32) {
         NK_UNROLL for (int b = 0; b < PARTS; b++) _mm512_storeu_ps(out + 64 * b, weights[b]);
@@ -158,24 +166,25 @@ NK_INLINE void store_weights(
     // As integers, so that what is not finite reaches the scale and through it the result.
     __m512i largest = _mm512_setzero_si512();
     NK_UNROLL for (int b = 0; b < PARTS; b++) {
-        __mmask16 slots =
-            visible_slots(tile->position[pair], block->first_position + b * NK_LANES);
+        __mmask16 slots = seen_slots(whole, tile->position[pair], block, b);
         weights[b] = _mm512_maskz_mul_ps(slots, weights[b], token_scales(tile, block, 1, b));
         largest = _mm512_max_epu32(largest, _mm512_castps_si512(weights[b]));
     }
     float top = nk_float_of(_mm512_reduce_max_epu32(largest));
     tile->weight_scale[pair] = top * (1.0f / 255.0f);
     __m512 factor = _mm512_set1_ps(top > 0x1p-100f ? 255.0f / top : 0.0f);
+    __m512i rounded[PARTS];
     NK_UNROLL for (int b = 0; b < PARTS; b++) {
-        __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(weights[b], factor));
-        _mm_storeu_si128((__m128i *)(void *)(out + 16 * b), _mm512_cvtusepi32_epi8(rounded));
+        rounded[b] = _mm512_cvtps_epi32(_mm512_mul_ps(weights[b], factor));
     }
+    _mm512_storeu_si512(out, nk_pack_bytes(false, rounded));
 }
 
-// Turns scores into weights and brings maximum, decay and sums up to date.
+// Turns scores into weights and brings maximum, decay and sums up to date. `whole`: all pairs see all
+// of the block. Whatever the block, a pair's weights are the same.
 NK_INLINE void soften(
-    int pairs, nk_kv_type type, attention_tile *tile, const key_block *block, lines_ahead *ahead,
-    __m512i (*raw)[PARTS]) {
+    int pairs, nk_kv_type type, bool whole, attention_tile *tile, const key_block *block,
+    lines_ahead *ahead, __m512i (*raw)[PARTS]) {
     __m512 lowest = _mm512_set1_ps(-INFINITY);
     float old[NK_LANES] = {0};
     NK_UNROLL for (int i = 0; i < pairs; i++) {
@@ -187,15 +196,11 @@ NK_INLINE void soften(
                 score = _mm512_mul_ps(
                     _mm512_cvtepi32_ps(raw[i][b]), token_scales(tile, block, 0, b));
             }
-            float scale = type == NK_KV_INT8 ? tile->query_scale[i] : tile->scale;
-            score = _mm512_mul_ps(score, _mm512_set1_ps(scale));
-            __mmask16 slots =
-                visible_slots(tile->position[i], block->first_position + b * NK_LANES);
-            score = _mm512_mask_mov_ps(lowest, slots, score);
             raw[i][b] = _mm512_castps_si512(score);
-            largest = _mm512_max_ps(score, largest);
+            __mmask16 slots = seen_slots(whole, tile->position[i], block, b);
+            largest = _mm512_max_ps(_mm512_mask_mov_ps(lowest, slots, score), largest);
         }
-        float before = tile->item[i][0], top = nk_max_lanes(largest);
+        float before = tile->item[i][0], top = nk_max_lanes(largest) * score_scale(type, tile, i);
         float now = top > before ? top : before;
         tile->item[i][0] = now;
         old[i] = before - now;
@@ -206,22 +211,22 @@ NK_INLINE void soften(
     NK_UNROLL for (int i = 0; i < pairs; i++) {
         __m512 weights[PARTS];
         __m512 maximum = _mm512_set1_ps(tile->item[i][0]);
+        __m512 scale = _mm512_set1_ps(score_scale(type, tile, i));
         ask_values(ahead, SOFTMAX_LINES);
         NK_UNROLL for (int b = 0; b < PARTS; b++) {
-            weights[b] = _mm512_sub_ps(_mm512_castsi512_ps(raw[i][b]), maximum);
+            weights[b] = _mm512_fmsub_ps(_mm512_castsi512_ps(raw[i][b]), scale, maximum);
         }
-        nk_exp(PARTS, weights);
+        nk_exp_of(type != NK_KV_F32, PARTS, weights);
         NK_UNROLL for (int b = 0; b < PARTS; b++) {
-            __m512 score = _mm512_castsi512_ps(raw[i][b]);
-            __mmask16 seen = _mm512_cmp_ps_mask(score, lowest, _CMP_NEQ_UQ);
-            weights[b] = _mm512_maskz_mov_ps(seen, weights[b]);
+            __mmask16 slots = seen_slots(whole, tile->position[i], block, b);
+            weights[b] = _mm512_maskz_mov_ps(slots, weights[b]);
         }
         __m512 sum = _mm512_add_ps(
             _mm512_add_ps(weights[0], weights[1]), _mm512_add_ps(weights[2], weights[3]));
         __m512 decay = _mm512_set1_ps(tile->decay[i]);
         sum = _mm512_fmadd_ps(_mm512_loadu_ps(tile->sums[i]), decay, sum);
         _mm512_storeu_ps(tile->sums[i], sum);
-        store_weights(type, tile, i, block, weights);
+        store_weights(type, whole, tile, i, block, weights);
     }
 }
 
@@ -303,12 +308,12 @@ NK_INLINE void attend_pairs(
     lines_ahead ahead = begin_ahead(type, tile->head_dim, block);
     // As many sums as hide the latency of a multiply-add, and fit the registers; the second half of
     // a block is left alone where nobody sees it, whatever its scores.
-    bool is_whole = block->visible > NK_KV_BLOCK / 2;
-    if (is_whole && pairs <= 4) {
+    bool needs_both = block->visible > NK_KV_BLOCK / 2;
+    if (needs_both && pairs <= 4) {
         score_parts(pairs, 0, PARTS, type, tile, block, &ahead, scores);
     } else {
         score_parts(pairs, 0, PARTS / 2, type, tile, block, &ahead, scores);
-        if (is_whole) {
+        if (needs_both) {
             score_parts(pairs, PARTS / 2, PARTS / 2, type, tile, block, &ahead, scores);
         } else {
             NK_UNROLL for (int i = 0; i < pairs; i++) {
@@ -318,7 +323,12 @@ NK_INLINE void attend_pairs(
             }
         }
     }
-    soften(pairs, type, tile, block, &ahead, scores);
+    // The first pair sees least.
+    if (tile->position[0] + 1 >= block->first_position + NK_KV_BLOCK) {
+        soften(pairs, type, true, tile, block, &ahead, scores);
+    } else {
+        soften(pairs, type, false, tile, block, &ahead, scores);
+    }
     int column = 0, vectors = pairs <= 4 ? 4 : 2;
     for (; column + vectors * NK_LANES <= tile->head_dim; column += vectors * NK_LANES) {
         add_values(pairs, vectors, type, tile, block, column, &ahead);

@@ -129,14 +129,6 @@ NK_AVX512 static void quantize_int8(
 
 enum { RUN_LANES = NK_MAX_ROTATION / NK_LANES, MOST_RUNS = 3 };
 
-// Four vectors of integers as bytes, in order.
-NK_INLINE __m512i pack_bytes(const __m512i *words) {
-    __m512i low = _mm512_packs_epi32(words[0], words[1]);
-    __m512i high = _mm512_packs_epi32(words[2], words[3]);
-    __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
-}
-
 // rotate_quantize_int8 of whole runs, so many to a group, without a stop in memory.
 NK_INLINE void quantize_runs(
     const float *x, int runs, int runs_of_group, nk_rotation rotation, int8_t *values,
@@ -163,7 +155,7 @@ NK_INLINE void quantize_runs(
         NK_UNROLL for (int i = 0; i < RUN_LANES; i++) {
             words[i] = _mm512_maskz_cvtps_epi32(all, _mm512_mul_ps(v[r][i], inverse));
         }
-        __m512i bytes = pack_bytes(words);
+        __m512i bytes = nk_pack_bytes(true, words);
         _mm512_storeu_si512(values + r * NK_MAX_ROTATION, bytes);
         sums = _mm512_dpbusd_epi32(sums, _mm512_set1_epi8(1), bytes);
         if ((r + 1) % runs_of_group != 0) continue;

@@ -71,16 +71,20 @@ NK_INLINE int load_int(const void *source) {
 }
 
 // x[i] = x[i] / (1 + exp(-x[i])). An estimate of the reciprocal, made exact to the last bits by one of
-// Newton's steps, takes a third of the time of a division.
-NK_INLINE void silu(int count, __m512 *x) {
+// Newton's steps, takes a third of the time of a division. `rough`: within 7e-5.
+NK_INLINE void silu(bool rough, int count, __m512 *x) {
     const __m512 one = _mm512_set1_ps(1.0f);
     __m512 sum[NK_EXP_MOST], estimate[NK_EXP_MOST];
     NK_UNROLL for (int i = 0; i < count; i++) {
         sum[i] = _mm512_xor_ps(x[i], _mm512_set1_ps(-0.0f));
     }
-    nk_exp(count, sum);
+    nk_exp_of(rough, count, sum);
     NK_UNROLL for (int i = 0; i < count; i++) sum[i] = _mm512_add_ps(sum[i], one);
     NK_UNROLL for (int i = 0; i < count; i++) estimate[i] = _mm512_rcp14_ps(sum[i]);
+    if (rough) {
+        NK_UNROLL for (int i = 0; i < count; i++) x[i] = _mm512_mul_ps(x[i], estimate[i]);
+        return;
+    }
     NK_UNROLL for (int i = 0; i < count; i++) sum[i] = _mm512_fnmadd_ps(sum[i], estimate[i], one);
     NK_UNROLL for (int i = 0; i < count; i++) {
         x[i] = _mm512_mul_ps(x[i], _mm512_fmadd_ps(estimate[i], sum[i], estimate[i]));
@@ -98,8 +102,10 @@ NK_INLINE void ask_output(int rows, int panel, nk_output output) {
     }
 }
 
-// Writes a finished tile, (rows, 2 vectors), to the first rows of `output`.
-NK_INLINE void store_tile(int rows, __m512 (*sums)[2], int panel, nk_output output) {
+// Writes a finished tile, (rows, 2 vectors), to the first rows of `output`. `rough`: its products come
+// from 8 bits, and what follows rounds them to 8 bits.
+NK_INLINE void store_tile(
+    int rows, bool rough, __m512 (*sums)[2], int panel, nk_output output) {
     ptrdiff_t column = (ptrdiff_t)panel * NK_PANEL;
     if (output.bias) {
         __m512 low = _mm512_loadu_ps(output.bias + column);
@@ -115,7 +121,7 @@ NK_INLINE void store_tile(int rows, __m512 (*sums)[2], int panel, nk_output outp
             int count = nk_smaller(NK_EXP_MOST, rows - first);
             __m512 gates[NK_EXP_MOST];
             NK_UNROLL for (int i = 0; i < count; i++) gates[i] = sums[first + i][0];
-            silu(count, gates);
+            silu(rough, count, gates);
             NK_UNROLL for (int i = 0; i < count; i++, out += output.stride) {
                 _mm512_storeu_ps(out, _mm512_mul_ps(gates[i], sums[first + i][1]));
             }
@@ -230,7 +236,7 @@ NK_INLINE void float_tile(
 #endif
         take_words(rows, is_bf16, words, product->stride, count, w, sums);
     }
-    store_tile(rows, sums, panel, output);
+    store_tile(rows, false, sums, panel, output);
 }
 
 NK_AVX512 static void f32_tile(
@@ -445,7 +451,7 @@ NK_INLINE void int8_tile_of(
         sums[i][0] = _mm512_mul_ps(sums[i][0], factor);
         sums[i][1] = _mm512_mul_ps(sums[i][1], factor);
     }
-    store_tile(rows, sums, block->panel, output);
+    store_tile(rows, true, sums, block->panel, output);
 }
 
 NK_AVX512 static void int8_tile(

@@ -5,7 +5,7 @@ import Foundation
 ///
 /// With `rounded` the query is rounded to the cache's type too. Of a kernel's errors there remain:
 /// - those of a score, (D + 8) roundings of the sum of its absolute terms and those of the
-///   exponential. If no score is off by more than e, no weight is by more than a factor exp(2 e),
+///   exponential, which may be rougher where weights are rounded to 8 bits. If no score is off by more than e, no weight is by more than a factor exp(2 e),
 ///   since what the weights are divided by carries the other half.
 /// - those of adding up the values, a rounding a token and some more.
 /// - with `rounded` those of the weights: 2^-8 of each in bf16, and in int8 half a step, 1 / 510 of
@@ -64,9 +64,10 @@ struct AttentionReference {
         let maximum = scores.max() ?? 0
         let weights = scores.map { exp($0 - maximum) }
         let sum = weights.reduce(0, +)
+        let exponentialError = type == NK_KV_F32 ? 4e-7 : 4.2e-6
         addValues(
             weights: weights.map { $0 / sum }, values: values,
-            scoreFactor: exp(2 * (scoreError + 4e-7)), roundedTo: type)
+            scoreFactor: exp(2 * (scoreError + exponentialError)), roundedTo: type)
     }
 
     private mutating func addValues(
