@@ -32,8 +32,8 @@ NK_AVX512 static void store_query(
 }
 
 NK_INLINE void begin_item(attention_tile *tile) {
+    _mm512_storeu_ps(tile->maximum, _mm512_set1_ps(-INFINITY));
     for (int pair = 0; pair < tile->pairs; pair++) {
-        tile->item[pair][0] = -INFINITY;
         _mm512_storeu_ps(tile->sums[pair], _mm512_setzero_ps());
         for (int d = 0; d < tile->head_dim; d += NK_LANES) {
             _mm512_storeu_ps(&tile->item[pair][NK_RECORD_VALUES + d], _mm512_setzero_ps());
@@ -94,6 +94,7 @@ NK_AVX512 static void attend_item(
         NK_SET(attend_block)(cache->type, tile, &block);
     }
     for (int pair = 0; pair < tile->pairs; pair++) {
+        tile->item[pair][0] = tile->maximum[pair];
         tile->item[pair][1] = nk_sum_lanes(_mm512_loadu_ps(tile->sums[pair]));
     }
 }

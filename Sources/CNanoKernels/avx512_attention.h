@@ -13,17 +13,19 @@ enum {
 typedef struct {
     // In the precision of the cache's keys: (pair, D) of f32, bf16 or s8.
     _Alignas(64) unsigned char query[MAX_PAIRS][NK_MAX_HEAD_DIM * sizeof(float)];
-    float query_scale[MAX_PAIRS];   // of int8 queries, times the softmax's scale
+    float query_scale[NK_LANES];    // of int8 queries, times the softmax's scale
     int32_t correction[MAX_PAIRS];  // of int8 queries: -128 * sum, for the keys' + 128
     int position[MAX_PAIRS];
-    // The item at work, whose sum is still spread over lanes in `sums`, and the items before it.
+    // The item at work, whose maximum stands in `maximum`, a pair a lane, and whose sum is still spread
+    // over lanes in `sums`; and the items before it.
     float item[MAX_PAIRS][NK_ATTENTION_RECORD];
     float total[MAX_PAIRS][NK_ATTENTION_RECORD];
     float sums[MAX_PAIRS][NK_LANES];
+    float maximum[NK_LANES];
     float decay[NK_LANES];  // exp(old maximum - new maximum), a pair a lane
     // exp(score - maximum) of the block: f32, bf16, or u8 with the values' scales multiplied in.
     _Alignas(64) unsigned char weights[MAX_PAIRS][NK_KV_BLOCK * sizeof(float)];
-    float weight_scale[MAX_PAIRS];  // of int8 weights
+    float weight_scale[NK_LANES];  // of int8 weights
     int pairs;
     int head_dim;
     float scale;
