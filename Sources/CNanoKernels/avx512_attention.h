@@ -22,6 +22,9 @@ typedef struct {
     float total[MAX_PAIRS][NK_ATTENTION_RECORD];
     float sums[MAX_PAIRS][NK_LANES];
     float maximum[NK_LANES];
+    // Of the block: scores, then int8 weights before they are rounded. Slots that no row sees may hold
+    // anything.
+    _Alignas(64) float scores[MAX_PAIRS][NK_KV_BLOCK];
     float decay[NK_LANES];  // exp(old maximum - new maximum), a pair a lane
     // exp(score - maximum) of the block: f32, bf16, or u8 with the values' scales multiplied in.
     _Alignas(64) unsigned char weights[MAX_PAIRS][NK_KV_BLOCK * sizeof(float)];

@@ -30,7 +30,7 @@ NK_INLINE void ask(const char *line) { _mm_prefetch(line, _MM_HINT_T1); }
 
 NK_INLINE void ask_keys(lines_ahead *ahead) {
     if (ahead->keys == ahead->keys_end) return;
-    for (int i = 0; i < ahead->key_lines; i++) ask(ahead->keys + i * 64);
+    NK_NO_UNROLL for (int i = 0; i < ahead->key_lines; i++) ask(ahead->keys + i * 64);
     ahead->keys += PARTS * 64;
 }
 
@@ -96,27 +96,32 @@ NK_INLINE __m512i multiply_add(
         _mm512_castsi512_ps(sum)));
 }
 
-// scores[i][part] of the parts [first, first + parts), before any scale.
+// Scores of the parts [first, first + parts), before any scale; those of int8 are integers.
 NK_INLINE void score_parts(
-    int pairs, int first, int parts, nk_kv_type type, const attention_tile *tile,
-    const key_block *block, lines_ahead *ahead, __m512i (*scores)[PARTS]) {
+    int pairs, int first, int parts, nk_kv_type type, attention_tile *tile,
+    const key_block *block, lines_ahead *ahead) {
+    __m512i sums[MAX_PAIRS][PARTS];
     NK_UNROLL for (int i = 0; i < pairs; i++) {
         __m512i start = _mm512_setzero_si512();
         if (type == NK_KV_INT8) start = _mm512_set1_epi32(tile->correction[i]);
-        NK_UNROLL for (int b = first; b < first + parts; b++) scores[i][b] = start;
+        NK_UNROLL for (int b = 0; b < parts; b++) sums[i][b] = start;
     }
     int steps = tile->head_dim * (int)element_bytes(type) / 4;
-    for (int step = 0; step < steps; step++) {
+    const unsigned char *row = block->start + first * 64;
+    NK_NO_UNROLL for (int step = 0; step < steps; step++, row += PARTS * 64) {
         __m512i keys[PARTS];
         ask_keys(ahead);
-        NK_UNROLL for (int b = first; b < first + parts; b++) {
-            keys[b] = _mm512_loadu_si512(block->start + ((ptrdiff_t)step * PARTS + b) * 64);
-        }
+        NK_UNROLL for (int b = 0; b < parts; b++) keys[b] = _mm512_loadu_si512(row + b * 64);
         NK_UNROLL for (int i = 0; i < pairs; i++) {
             const unsigned char *query = tile->query[i];
-            NK_UNROLL for (int b = first; b < first + parts; b++) {
-                scores[i][b] = multiply_add(type, scores[i][b], query, step, keys[b]);
+            NK_UNROLL for (int b = 0; b < parts; b++) {
+                sums[i][b] = multiply_add(type, sums[i][b], query, step, keys[b]);
             }
+        }
+    }
+    NK_UNROLL for (int i = 0; i < pairs; i++) {
+        NK_UNROLL for (int b = 0; b < parts; b++) {
+            _mm512_store_si512(&tile->scores[i][(first + b) * NK_LANES], sums[i][b]);
         }
     }
 }
@@ -175,16 +180,8 @@ NK_INLINE __m512i largest_lanes(bool floats, int count, const __m512i *v) {
     return _mm512_permutexvar_epi32(order, all);
 }
 
-NK_INLINE void store_int8_weights(
-    int pairs, attention_tile *tile, const __m512 (*weights)[PARTS]) {
-    __m512i largest[MAX_PAIRS];
-    NK_UNROLL for (int i = 0; i < pairs; i++) {
-        // As integers, so that what is not finite reaches the scale and through it the result.
-        largest[i] = _mm512_castps_si512(weights[i][0]);
-        NK_UNROLL for (int b = 1; b < PARTS; b++) {
-            largest[i] = _mm512_max_epu32(largest[i], _mm512_castps_si512(weights[i][b]));
-        }
-    }
+// Rounds the weights of all pairs, which stand in `scores`; vector i has the largest ones of pair i.
+NK_INLINE void store_int8_weights(int pairs, attention_tile *tile, const __m512i *largest) {
     __m512 top = _mm512_castsi512_ps(largest_lanes(false, pairs, largest));
     __mmask16 usable = _mm512_cmp_ps_mask(top, _mm512_set1_ps(0x1p-100f), _CMP_GT_OQ);
     float factors[NK_LANES];
@@ -194,25 +191,22 @@ NK_INLINE void store_int8_weights(
         __m512i rounded[PARTS];
         __m512 factor = _mm512_set1_ps(factors[i]);
         NK_UNROLL for (int b = 0; b < PARTS; b++) {
-            rounded[b] = _mm512_cvtps_epi32(_mm512_mul_ps(weights[i][b], factor));
+            __m512 weight = _mm512_load_ps(&tile->scores[i][b * NK_LANES]);
+            rounded[b] = _mm512_cvtps_epi32(_mm512_mul_ps(weight, factor));
         }
         _mm512_storeu_si512(tile->weights[i], nk_pack_bytes(false, rounded));
     }
 }
 
-// Writes the weights of all pairs, (pair, part), in the cache's precision.
+// Writes the weights of one pair in the cache's precision; those of int8 wait in `scores` until the
+// largest is known.
 NK_INLINE void store_weights(
-    int pairs, nk_kv_type type, attention_tile *tile, const __m512 (*weights)[PARTS]) {
-    if (type == NK_KV_INT8) {
-        store_int8_weights(pairs, tile, weights);
-        return;
-    }
-    NK_UNROLL for (int i = 0; i < pairs; i++) {
-        unsigned char *out = tile->weights[i];
-        NK_UNROLL for (int b = 0; b < PARTS; b++) {
-            if (type == NK_KV_F32) _mm512_storeu_ps(out + 64 * b, weights[i][b]);
-            if (type == NK_KV_BF16) round_weights(weights[i][b], b, out);
-        }
+    nk_kv_type type, attention_tile *tile, int pair, const __m512 *weights) {
+    unsigned char *out = tile->weights[pair];
+    NK_UNROLL for (int b = 0; b < PARTS; b++) {
+        if (type == NK_KV_INT8) _mm512_store_ps(&tile->scores[pair][b * NK_LANES], weights[b]);
+        if (type == NK_KV_F32) _mm512_storeu_ps(out + 64 * b, weights[b]);
+        if (type == NK_KV_BF16) round_weights(weights[b], b, out);
     }
 }
 
@@ -226,20 +220,23 @@ NK_INLINE __m512 score_scales(int pairs, nk_kv_type type, const attention_tile *
 // was added up under the old ones. `whole`: all pairs see all of the block.
 NK_INLINE void raise_maxima(
     int pairs, nk_kv_type type, bool whole, attention_tile *tile, const key_block *block,
-    lines_ahead *ahead, const __m512i (*raw)[PARTS], __m512 (*scores)[PARTS]) {
+    lines_ahead *ahead) {
     __m512 lowest = _mm512_set1_ps(-INFINITY);
     __m512i largest[MAX_PAIRS];
     NK_UNROLL for (int i = 0; i < pairs; i++) {
         __m512 most = lowest;
         ask_values(ahead, SOFTMAX_LINES);
         NK_UNROLL for (int b = 0; b < PARTS; b++) {
-            scores[i][b] = _mm512_castsi512_ps(raw[i][b]);
+            float *at = &tile->scores[i][b * NK_LANES];
+            __m512 score = _mm512_load_ps(at);
             if (type == NK_KV_INT8) {
-                scores[i][b] = _mm512_mul_ps(
-                    _mm512_cvtepi32_ps(raw[i][b]), token_scales(tile, block, 0, b));
+                score = _mm512_mul_ps(
+                    _mm512_cvtepi32_ps(_mm512_castps_si512(score)),
+                    token_scales(tile, block, 0, b));
+                _mm512_store_ps(at, score);
             }
             __mmask16 slots = seen_slots(whole, tile->position[i], block, b);
-            most = _mm512_max_ps(_mm512_mask_mov_ps(lowest, slots, scores[i][b]), most);
+            most = _mm512_max_ps(_mm512_mask_mov_ps(lowest, slots, score), most);
         }
         largest[i] = _mm512_castps_si512(most);
     }
@@ -257,32 +254,36 @@ NK_INLINE void raise_maxima(
 // or not, a pair's weights are the same.
 NK_INLINE void soften(
     int pairs, nk_kv_type type, bool whole, attention_tile *tile, const key_block *block,
-    lines_ahead *ahead, const __m512i (*raw)[PARTS]) {
-    __m512 weights[MAX_PAIRS][PARTS];
-    raise_maxima(pairs, type, whole, tile, block, ahead, raw, weights);
+    lines_ahead *ahead) {
+    raise_maxima(pairs, type, whole, tile, block, ahead);
+    __m512i largest[MAX_PAIRS];
     NK_UNROLL for (int i = 0; i < pairs; i++) {
-        __m512 maximum = _mm512_set1_ps(tile->maximum[i]);
+        __m512 weights[PARTS], maximum = _mm512_set1_ps(tile->maximum[i]);
         __m512 scale =
             _mm512_set1_ps(type == NK_KV_INT8 ? tile->query_scale[i] : tile->scale);
         ask_values(ahead, SOFTMAX_LINES);
         NK_UNROLL for (int b = 0; b < PARTS; b++) {
-            weights[i][b] = _mm512_fmsub_ps(weights[i][b], scale, maximum);
+            __m512 score = _mm512_load_ps(&tile->scores[i][b * NK_LANES]);
+            weights[b] = _mm512_fmsub_ps(score, scale, maximum);
         }
-        nk_exp_of(type != NK_KV_F32, PARTS, weights[i]);
+        nk_exp_of(type != NK_KV_F32, PARTS, weights);
         __m512 sum = _mm512_mul_ps(
             _mm512_loadu_ps(tile->sums[i]), _mm512_set1_ps(tile->decay[i]));
+        largest[i] = _mm512_setzero_si512();
         NK_UNROLL for (int b = 0; b < PARTS; b++) {
             __mmask16 slots = seen_slots(whole, tile->position[i], block, b);
-            weights[i][b] = _mm512_maskz_mov_ps(slots, weights[i][b]);
-            sum = _mm512_add_ps(sum, weights[i][b]);
+            weights[b] = _mm512_maskz_mov_ps(slots, weights[b]);
+            sum = _mm512_add_ps(sum, weights[b]);
             if (type != NK_KV_INT8) continue;
             // A value out of sight may have NaN for its scale.
-            weights[i][b] =
-                _mm512_maskz_mul_ps(slots, weights[i][b], token_scales(tile, block, 1, b));
+            weights[b] = _mm512_maskz_mul_ps(slots, weights[b], token_scales(tile, block, 1, b));
+            // As integers, so that what is not finite reaches the scale and through it the result.
+            largest[i] = _mm512_max_epu32(largest[i], _mm512_castps_si512(weights[b]));
         }
         _mm512_storeu_ps(tile->sums[i], sum);
+        store_weights(type, tile, i, weights);
     }
-    store_weights(pairs, type, tile, weights);
+    if (type == NK_KV_INT8) store_int8_weights(pairs, tile, largest);
 }
 
 enum { MOST_VECTORS = 4 };
@@ -359,30 +360,22 @@ NK_INLINE void add_values(
 
 NK_INLINE void attend_pairs(
     int pairs, nk_kv_type type, attention_tile *tile, const key_block *block) {
-    __m512i scores[MAX_PAIRS][PARTS];
     lines_ahead ahead = begin_ahead(type, tile->head_dim, block);
     // As many sums as hide the latency of a multiply-add, and fit the registers; the second half of
     // a block is left alone where nobody sees it, whatever its scores.
-    bool needs_both = block->visible > NK_KV_BLOCK / 2;
-    if (needs_both && pairs <= 4) {
-        score_parts(pairs, 0, PARTS, type, tile, block, &ahead, scores);
+    if (block->visible <= NK_KV_BLOCK / 2) {
+        score_parts(pairs, 0, PARTS / 2, type, tile, block, &ahead);
+    } else if (pairs <= 4) {
+        score_parts(pairs, 0, PARTS, type, tile, block, &ahead);
     } else {
-        score_parts(pairs, 0, PARTS / 2, type, tile, block, &ahead, scores);
-        if (needs_both) {
-            score_parts(pairs, PARTS / 2, PARTS / 2, type, tile, block, &ahead, scores);
-        } else {
-            NK_UNROLL for (int i = 0; i < pairs; i++) {
-                NK_UNROLL for (int b = PARTS / 2; b < PARTS; b++) {
-                    scores[i][b] = _mm512_setzero_si512();
-                }
-            }
-        }
+        score_parts(pairs, 0, PARTS / 2, type, tile, block, &ahead);
+        score_parts(pairs, PARTS / 2, PARTS / 2, type, tile, block, &ahead);
     }
     // The first pair sees least.
     if (tile->position[0] + 1 >= block->first_position + NK_KV_BLOCK) {
-        soften(pairs, type, true, tile, block, &ahead, scores);
+        soften(pairs, type, true, tile, block, &ahead);
     } else {
-        soften(pairs, type, false, tile, block, &ahead, scores);
+        soften(pairs, type, false, tile, block, &ahead);
     }
     int column = 0, vectors = pairs <= 4 ? 4 : 2;
     for (; column + vectors * NK_LANES <= tile->head_dim; column += vectors * NK_LANES) {
