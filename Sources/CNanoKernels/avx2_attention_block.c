@@ -174,8 +174,13 @@ NK_INLINE void weigh(
     __m256 weights[PARTS], maximum = _mm256_set1_ps(tile->item[pair][0]);
     NK_UNROLL for (int part = 0; part < PARTS; part++) {
         __m256 score = _mm256_load_ps(slots + part * NK_LANES);
-        weights[part] = nk_exp(_mm256_sub_ps(score, maximum));
-        if (type != NK_KV_INT8) _mm256_store_ps(slots + part * NK_LANES, weights[part]);
+        score = _mm256_sub_ps(score, maximum);
+        if (type == NK_KV_INT8) {
+            weights[part] = _mm256_and_ps(nk_rough_exp(score), seen_slots(block, part));
+            continue;
+        }
+        weights[part] = nk_exp(score);
+        _mm256_store_ps(slots + part * NK_LANES, weights[part]);
     }
     __m256 sum = _mm256_mul_ps(
         _mm256_loadu_ps(tile->sums[pair]), _mm256_set1_ps(tile->decay[pair]));
