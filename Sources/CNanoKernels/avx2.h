@@ -115,7 +115,7 @@ NK_INLINE __m256 nk_exp(__m256 x) {
     return _mm256_mul_ps(p, nk_power_of_two(_mm256_sub_epi32(exponent, half)));
 }
 
-// For what is rounded to 8 bits next: e^x within 4e-6 relative, for x from -87 on, where it stays, to 80.
+// For what is rounded to 8 bits next: e^x within 4e-6 relative, for x from -87, where it stays, to 80.
 // NaN stays NaN, e^0 is exactly 1. The same with a polynomial of degree 4.
 NK_INLINE __m256 nk_rough_exp(__m256 x) {
     // Adding 1.5 * 2^23 leaves no room for a fraction; 127 more, and n's lowest bits are the exponent

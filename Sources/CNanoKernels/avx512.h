@@ -99,10 +99,10 @@ NK_INLINE __m512 nk_dot_bf16(__m512 sum, __m512i a, __m512i b) {
 }
 #endif
 
-// x[i] = e^x[i], relative error at most 1.5e-7, or 4e-6 if `rough`, for x from -87 to 80, at whose ends
-// it stays: no result is subnormal, which costs some CPUs a hundred cycles. NaN stays NaN, e^0 is
-// exactly 1. x = n ln 2 + f with |f| <= ln 2 / 2, and a minimax polynomial of degree 6 or 4 for e^f.
-// The vectors advance step by step together, since one alone would wait for each of its results.
+// x[i] = e^x[i] within 1.5e-7 relative, or 4e-6 if `rough`, for x from -87 to 80, at whose ends it
+// stays: no result is subnormal, which costs some CPUs a hundred cycles. NaN stays NaN, e^0 is exactly
+// 1. x = n ln 2 + f with |f| <= ln 2 / 2, and a minimax polynomial of degree 6 or 4 for e^f. The
+// vectors advance step by step together, since one alone would wait for each of its results.
 NK_INLINE void nk_exp_of(bool rough, int count, __m512 *x) {
     __m512 n[NK_EXP_MOST], power[NK_EXP_MOST], p[NK_EXP_MOST];
     // Adding 1.5 * 2^23 leaves no room for a fraction; 127 more, and n's lowest bits are the exponent

@@ -16,14 +16,13 @@ typedef struct {
     float query_scale[NK_LANES];    // of int8 queries, times the softmax's scale
     int32_t correction[MAX_PAIRS];  // of int8 queries: -128 * sum, for the keys' + 128
     int position[MAX_PAIRS];
-    // The item at work, whose maximum stands in `maximum`, a pair a lane, and whose sum is still spread
-    // over lanes in `sums`; and the items before it.
+    // The item at work, whose sum is still spread over lanes in `sums`, and the items before it.
     float item[MAX_PAIRS][NK_ATTENTION_RECORD];
     float total[MAX_PAIRS][NK_ATTENTION_RECORD];
     float sums[MAX_PAIRS][NK_LANES];
-    float maximum[NK_LANES];
-    // Of the block: scores, then int8 weights before they are rounded. Slots that no row sees may hold
-    // anything.
+    float maximum[NK_LANES];  // the item's, a pair a lane
+    // Of the block: scores, then int8 weights before they are rounded. Slots that no row sees may
+    // hold anything.
     _Alignas(64) float scores[MAX_PAIRS][NK_KV_BLOCK];
     float decay[NK_LANES];  // exp(old maximum - new maximum), a pair a lane
     // exp(score - maximum) of the block: f32, bf16, or u8 with the values' scales multiplied in.

@@ -216,8 +216,8 @@ NK_INLINE __m512 score_scales(int pairs, nk_kv_type type, const attention_tile *
     return _mm512_maskz_loadu_ps(nk_lanes_left(0, pairs), tile->query_scale);
 }
 
-// Gives int8 scores their keys' scales, brings the maxima up to date, and says how much is left of what
-// was added up under the old ones. `whole`: all pairs see all of the block.
+// Gives int8 scores their keys' scales, brings the maxima up to date, and says how much is left of
+// what was added up under the old ones. `whole`: all pairs see all of the block.
 NK_INLINE void raise_maxima(
     int pairs, nk_kv_type type, bool whole, attention_tile *tile, const key_block *block,
     lines_ahead *ahead) {
@@ -250,8 +250,8 @@ NK_INLINE void raise_maxima(
     _mm512_storeu_ps(tile->decay, decay);
 }
 
-// Turns scores into weights and brings maxima, decays and sums up to date. Whatever the block, `whole`
-// or not, a pair's weights are the same.
+// Turns scores into weights and brings maxima, decays and sums up to date. Whether the block is
+// `whole` or not, a pair's weights are the same.
 NK_INLINE void soften(
     int pairs, nk_kv_type type, bool whole, attention_tile *tile, const key_block *block,
     lines_ahead *ahead) {

@@ -102,8 +102,8 @@ NK_INLINE void ask_output(int rows, int panel, nk_output output) {
     }
 }
 
-// Writes a finished tile, (rows, 2 vectors), to the first rows of `output`. `rough`: its products come
-// from 8 bits, and what follows rounds them to 8 bits.
+// Writes a finished tile, (rows, 2 vectors), to the first rows of `output`. `rough`: what is gated will
+// be rounded to 8 bits.
 NK_INLINE void store_tile(
     int rows, bool rough, __m512 (*sums)[2], int panel, nk_output output) {
     ptrdiff_t column = (ptrdiff_t)panel * NK_PANEL;

@@ -5,8 +5,9 @@ import Foundation
 ///
 /// With `rounded` the query is rounded to the cache's type too. Of a kernel's errors there remain:
 /// - those of a score, (D + 8) roundings of the sum of its absolute terms and those of the
-///   exponential, which may be rougher where weights are rounded to 8 bits. If no score is off by more than e, no weight is by more than a factor exp(2 e),
-///   since what the weights are divided by carries the other half.
+///   exponential, which may be rougher where weights are rounded to 8 bits. If no score is off by
+///   more than e, no weight is by more than a factor exp(2 e), since what the weights are divided by
+///   carries the other half.
 /// - those of adding up the values, a rounding a token and some more.
 /// - with `rounded` those of the weights: 2^-8 of each in bf16, and in int8 half a step, 1 / 510 of
 ///   the block's largest weight times scale.

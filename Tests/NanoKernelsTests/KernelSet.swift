@@ -28,7 +28,7 @@ enum KernelSet: String, CaseIterable, Sendable, CustomTestStringConvertible {
     /// Whether short int8 dot products become floats without a conversion, at the cost of some bits.
     var readsDotsAsFloats: Bool { self == .avx512VNNI || self == .avx512 }
 
-    /// Whether gates that int8 products compute are left to an estimate of the reciprocal, within 2^-14.
+    /// Whether gates of int8 products take an estimate of the reciprocal, within 2^-14, as it is.
     var estimatesGates: Bool { self == .avx512VNNI || self == .avx512 }
 
     /// Whether attention rounds query and weights to what a cache of this type holds.
