@@ -26,9 +26,11 @@ enum {
     // Exactly a page ahead some CPUs take twice the time.
     INT8_PREFETCH_BYTES = 3584,
     INT8_STOP = 64,
-    // Inputs of a panel that meet all rows before the next ones do, about, and rows whose sums wait
-    // meanwhile: their weights, their rows and what is asked for share the second-level cache.
+    // Inputs of a panel that meet all rows before the next ones do, of int8 about so many, of f32 and
+    // bf16 so many words, and rows whose sums wait meanwhile: their weights, their rows and what is
+    // asked for share the second-level cache.
     BLOCK_INPUTS = 4096,
+    BLOCK_WORDS = 1024,
     PARTIAL_ROWS = 192,
 };
 
@@ -37,19 +39,11 @@ static int tile_height(int rows_left, int most) {
     return nk_ceil_div(rows_left, nk_ceil_div(rows_left, most));
 }
 
-// A tile's share of the next panel: `lines` of it for every BURST_LINES that go by.
+// A tile's share of the next block: `lines` of it for every BURST_LINES that go by.
 typedef struct {
     const char *next;
     int lines;
 } panel_ahead;
-
-// For `tiles` tiles that pass over a panel of `bytes`.
-static panel_ahead share_ahead(const void *panels, int panel, ptrdiff_t bytes, int tiles) {
-    return (panel_ahead){
-        .next = (const char *)panels + (panel + 1) * bytes,
-        .lines = nk_ceil_div(BURST_LINES, tiles),
-    };
-}
 
 NK_INLINE void ask_ahead(int rows, panel_ahead *ahead) {
     if (rows <= FLAT_ROWS) return;
@@ -211,61 +205,109 @@ NK_INLINE void take_pairs(
 }
 #endif
 
+// Words [first, end) of a panel's rows.
+typedef struct {
+    const float_product *product;
+    int panel;
+    int first, end;
+} float_block;
+
+NK_INLINE const char *block_weights(const float_block *block) {
+    ptrdiff_t words = (ptrdiff_t)block->panel * block->product->words + block->first;
+    return block->product->panels + words * 2 * LINE;
+}
+
 NK_INLINE void float_tile(
-    int rows, bool is_bf16, const float_product *product, int row, int panel, nk_output output,
-    panel_ahead ahead) {
-    const char *w = product->panels + (ptrdiff_t)panel * product->words * 2 * LINE;
+    int rows, bool is_bf16, const float_block *block, int row, float (*partial)[NK_PANEL],
+    nk_output output, panel_ahead ahead) {
+    const float_product *product = block->product;
+    const char *w = block_weights(block);
     const char *x = product->x + row * product->stride;
+    int words = block->end - block->first;
     output.out += row * output.stride;
-    ask_output(rows, panel, output);
+    bool is_last = block->end == product->words;
+    if (is_last) ask_output(rows, block->panel, output);
     __m512 sums[MAX_ROWS][2];
-    NK_UNROLL for (int i = 0; i < rows; i++) sums[i][0] = sums[i][1] = _mm512_setzero_ps();
+    NK_UNROLL for (int i = 0; i < rows; i++) {
+        NK_UNROLL for (int half = 0; half < 2; half++) {
+            sums[i][half] = block->first == 0 ? _mm512_setzero_ps()
+                                              : _mm512_load_ps(partial[row + i] + half * NK_LANES);
+        }
+    }
     nk_share share = nk_begin_share(
-        output.ahead, rows, product->words * (is_bf16 ? 2 : 1),
-        nk_ceil_div(product->words, BURST_WORDS));
-    for (int first = 0; first < product->words; first += BURST_WORDS, w += BURST_LINES * LINE) {
-        int count = nk_smaller(BURST_WORDS, product->words - first);
-        const char *words = x + 4 * first;
+        output.ahead, rows, words * (is_bf16 ? 2 : 1), nk_ceil_div(words, BURST_WORDS));
+    for (int first = block->first; first < block->end; first += BURST_WORDS) {
+        int count = nk_smaller(BURST_WORDS, block->end - first);
+        const char *numbers = x + 4 * (ptrdiff_t)first;
         ask_ahead(rows, &ahead);
         nk_ask_share(output.ahead, &share);
 #if defined(NK_WITHOUT_BF16)
         if (is_bf16) {
-            take_pairs(rows, words, product->stride, count, w, sums);
-            continue;
+            take_pairs(rows, numbers, product->stride, count, w, sums);
+        } else {
+            take_words(rows, is_bf16, numbers, product->stride, count, w, sums);
         }
+#else
+        take_words(rows, is_bf16, numbers, product->stride, count, w, sums);
 #endif
-        take_words(rows, is_bf16, words, product->stride, count, w, sums);
+        w += BURST_LINES * LINE;
     }
-    store_tile(rows, false, sums, panel, output);
+    if (is_last) {
+        store_tile(rows, false, sums, block->panel, output);
+        return;
+    }
+    NK_UNROLL for (int i = 0; i < rows; i++) {
+        _mm512_store_ps(partial[row + i], sums[i][0]);
+        _mm512_store_ps(partial[row + i] + NK_LANES, sums[i][1]);
+    }
 }
 
 NK_AVX512 static void f32_tile(
-    int rows, const float_product *product, int row, int panel, nk_output output,
+    int rows, const float_block *block, int row, float (*partial)[NK_PANEL], nk_output output,
     panel_ahead ahead) {
-    switch (rows) { UP_TO_12(float_tile, false, product, row, panel, output, ahead) }
+    switch (rows) { UP_TO_12(float_tile, false, block, row, partial, output, ahead) }
 }
 
 NK_AVX512 static void bf16_tile(
-    int rows, const float_product *product, int row, int panel, nk_output output,
+    int rows, const float_block *block, int row, float (*partial)[NK_PANEL], nk_output output,
     panel_ahead ahead) {
-    switch (rows) { UP_TO_12(float_tile, true, product, row, panel, output, ahead) }
+    switch (rows) { UP_TO_12(float_tile, true, block, row, partial, output, ahead) }
+}
+
+// All rows by one block of a panel. Blocks lie end to end, as panels do.
+NK_AVX512 static void multiply_float_block(
+    const float_block *block, int rows, float (*partial)[NK_PANEL], nk_output output) {
+    ptrdiff_t words = block->end - block->first;
+    panel_ahead ahead = {
+        .next = block_weights(block) + words * 2 * LINE,
+        .lines = nk_ceil_div(BURST_LINES, nk_ceil_div(rows, MAX_ROWS)),
+    };
+    for (int row = 0, height; row < rows; row += height) {
+        height = tile_height(rows - row, MAX_ROWS);
+        if (block->product->is_bf16) {
+            bf16_tile(height, block, row, partial, output, ahead);
+        } else {
+            f32_tile(height, block, row, partial, output, ahead);
+        }
+        ahead.next += nk_ceil_div((int)words, BURST_WORDS) * ahead.lines * LINE;
+    }
 }
 
 NK_AVX512 static void multiply_floats(
-    const float_product *product, int rows, int first_panel, int panel_count, nk_output output) {
-    ptrdiff_t panel_bytes = (ptrdiff_t)product->words * 2 * LINE;
-    int tiles = nk_ceil_div(rows, MAX_ROWS);
-    for (int panel = first_panel; panel < first_panel + panel_count; panel++) {
-        panel_ahead ahead = share_ahead(product->panels, panel, panel_bytes, tiles);
-        for (int row = 0, height; row < rows; row += height) {
-            height = tile_height(rows - row, MAX_ROWS);
-            if (product->is_bf16) {
-                bf16_tile(height, product, row, panel, output, ahead);
-            } else {
-                f32_tile(height, product, row, panel, output, ahead);
+    float_product product, int rows, int first_panel, int panel_count, nk_output output) {
+    _Alignas(LINE) float partial[PARTIAL_ROWS][NK_PANEL];
+    int words = product.words;
+    for (int row = 0, height; row < rows; row += height) {
+        height = words > BLOCK_WORDS ? nk_smaller(rows - row, PARTIAL_ROWS) : rows;
+        for (int panel = first_panel; panel < first_panel + panel_count; panel++) {
+            for (int first = 0; first < words; first += BLOCK_WORDS) {
+                float_block block = {&product, panel, first,
+                                     nk_smaller(first + BLOCK_WORDS, words)};
+                multiply_float_block(&block, height, partial, output);
             }
-            ahead.next += nk_ceil_div(product->words, BURST_WORDS) * ahead.lines * LINE;
         }
+        product.x += height * product.stride;
+        output.out += height * output.stride;
     }
 }
 
@@ -278,7 +320,7 @@ NK_AVX512 void NK_SET(linear_f32)(
         .panels = (const char *)matrix.panels,
         .words = matrix.inputs,
     };
-    multiply_floats(&product, rows, first_panel, panel_count, output);
+    multiply_floats(product, rows, first_panel, panel_count, output);
 }
 
 NK_AVX512 void NK_SET(linear_bf16)(
@@ -291,7 +333,7 @@ NK_AVX512 void NK_SET(linear_bf16)(
         .words = nk_ceil_div(matrix.inputs, 2),
         .is_bf16 = true,
     };
-    multiply_floats(&product, rows, first_panel, panel_count, output);
+    multiply_floats(product, rows, first_panel, panel_count, output);
 }
 
 // --- int8
