@@ -176,6 +176,7 @@ NK_INLINE void weigh(
         __m256 score = _mm256_load_ps(slots + part * NK_LANES);
         score = _mm256_sub_ps(score, maximum);
         if (type == NK_KV_INT8) {
+            // Out of sight it is not 0 but e^-87.
             weights[part] = _mm256_and_ps(nk_rough_exp(score), seen_slots(block, part));
             continue;
         }

@@ -242,14 +242,10 @@ NK_INLINE void float_tile(
         ask_ahead(rows, &ahead);
         nk_ask_share(output.ahead, &share);
 #if defined(NK_WITHOUT_BF16)
-        if (is_bf16) {
-            take_pairs(rows, numbers, product->stride, count, w, sums);
-        } else {
-            take_words(rows, is_bf16, numbers, product->stride, count, w, sums);
-        }
-#else
-        take_words(rows, is_bf16, numbers, product->stride, count, w, sums);
+        if (is_bf16) take_pairs(rows, numbers, product->stride, count, w, sums);
+        if (!is_bf16)
 #endif
+            take_words(rows, is_bf16, numbers, product->stride, count, w, sums);
         w += BURST_LINES * LINE;
     }
     if (is_last) {
@@ -277,9 +273,9 @@ NK_AVX512 static void bf16_tile(
 // All rows by one block of a panel. Blocks lie end to end, as panels do.
 NK_AVX512 static void multiply_float_block(
     const float_block *block, int rows, float (*partial)[NK_PANEL], nk_output output) {
-    ptrdiff_t words = block->end - block->first;
+    int words = block->end - block->first;
     panel_ahead ahead = {
-        .next = block_weights(block) + words * 2 * LINE,
+        .next = block_weights(block) + (ptrdiff_t)words * 2 * LINE,
         .lines = nk_ceil_div(BURST_LINES, nk_ceil_div(rows, MAX_ROWS)),
     };
     for (int row = 0, height; row < rows; row += height) {
@@ -289,7 +285,7 @@ NK_AVX512 static void multiply_float_block(
         } else {
             f32_tile(height, block, row, partial, output, ahead);
         }
-        ahead.next += nk_ceil_div((int)words, BURST_WORDS) * ahead.lines * LINE;
+        ahead.next += nk_ceil_div(words, BURST_WORDS) * ahead.lines * LINE;
     }
 }
 
